@@ -1,0 +1,1 @@
+//! mcpvisor: one binary that runs, watches and serves all your MCP servers.

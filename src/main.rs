@@ -1,0 +1,7 @@
+//! Arguments → runtime → cli → exit code.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::SUCCESS
+}
