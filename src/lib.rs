@@ -1,1 +1,3 @@
 //! mcpvisor: one binary that runs, watches and serves all your MCP servers.
+
+pub mod jsonrpc;
