@@ -1,3 +1,8 @@
 //! mcpvisor: one binary that runs, watches and serves all your MCP servers.
+//!
+//! Modules are listed bottom-up; a module uses only what stands above it (`tests/architecture.rs` holds that).
 
+pub mod config;
+pub mod gateway;
 pub mod jsonrpc;
+pub mod mcp;

@@ -128,11 +128,11 @@ pub fn parse(bytes: Bytes) -> Result<Message, Invalid> {
     };
     let body = body.map(range);
     Ok(Message {
+        bytes,
         kind,
         id,
         method,
         body,
-        bytes,
     })
 }
 

@@ -149,7 +149,7 @@ mod tests {
             let expected: Vec<_> = text
                 .split_inclusive('\n')
                 .filter(|line| line.ends_with('\n'))
-                .map(|line| { let line = &line[..line.len() - 1]; line.strip_suffix('\r').unwrap_or(line) })
+                .map(|line| { let line = line.strip_suffix('\n').unwrap_or(line); line.strip_suffix('\r').unwrap_or(line) })
                 .filter(|line| !line.is_empty())
                 .map(|line| Line::Whole(Bytes::copy_from_slice(line.as_bytes())))
                 .collect();
