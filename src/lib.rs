@@ -2,7 +2,9 @@
 //!
 //! Modules are listed bottom-up; a module uses only what stands above it (`tests/architecture.rs` holds that).
 
+pub mod clock;
 pub mod config;
 pub mod gateway;
 pub mod jsonrpc;
+pub mod lifecycle;
 pub mod mcp;
