@@ -10,9 +10,7 @@ use std::{
 /// Milliseconds since 1970-01-01 UTC; 0 for a clock set before that.
 #[expect(clippy::disallowed_methods, reason = "this is the one place that may")]
 pub fn now_unix_millis() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 

@@ -12,9 +12,7 @@ pub struct ServiceName(Arc<str>);
 
 /// Why a text is no service name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{0}` is no service name: letters, digits and `-`, single `_` between them, at most {MAX} characters"
-)]
+#[error("`{0}` is no service name: letters, digits and `-`, single `_` between them, at most {MAX} characters")]
 pub struct InvalidServiceName(String);
 
 impl ServiceName {

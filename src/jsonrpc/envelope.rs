@@ -305,17 +305,17 @@ mod tests {
             r#"{"id":1,"method":"a"}"#,
             r#"{"jsonrpc":"2.0","id":1,"method":7}"#,
             r#"{"jsonrpc":"2.0","id":1,"method":"a","params":7}"#,
-            "[]", "7", "\"x\"", "null",
+            "[]",
+            "7",
+            "\"x\"",
+            "null",
         ] {
             assert_eq!(invalid(text).code(), -32600, "{text}");
         }
         for text in ["", "{", "{}x", "\u{feff}{}", "{\"a\":01}", "nul"] {
             assert_eq!(invalid(text).code(), -32700, "{text}");
         }
-        assert_eq!(
-            invalid(r#"{"jsonrpc":"2.0","id":9,"method":7}"#).id(),
-            Some("9")
-        );
+        assert_eq!(invalid(r#"{"jsonrpc":"2.0","id":9,"method":7}"#).id(), Some("9"));
     }
 
     #[test]
@@ -342,7 +342,10 @@ mod tests {
                 prop::collection::vec(inner.clone(), 0..4).prop_map(|v| format!("[{}]", v.join(" , "))),
                 prop::collection::vec(("[A-Za-z]{1,6}", inner), 0..4).prop_map(|v| format!(
                     "{{{}}}",
-                    v.iter().map(|(k, v)| format!("\"x{k}\" : {v}")).collect::<Vec<_>>().join(",")
+                    v.iter()
+                        .map(|(k, v)| format!("\"x{k}\" : {v}"))
+                        .collect::<Vec<_>>()
+                        .join(",")
                 )),
             ]
         })

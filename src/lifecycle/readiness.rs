@@ -69,10 +69,7 @@ impl Readiness {
 impl Drop for NotReady {
     fn drop(&mut self) {
         let readiness = &self.readiness;
-        let mut missing = readiness
-            .missing
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut missing = readiness.missing.lock().unwrap_or_else(PoisonError::into_inner);
         missing.remove(&self.id);
         readiness.ready.send_replace(missing.is_empty());
     }
@@ -89,10 +86,7 @@ mod tests {
         let (doors, storage) = (readiness.wait_for("doors"), readiness.wait_for("storage"));
         assert_eq!(readiness.missing(), ["doors", "storage"]);
         drop(doors);
-        assert_eq!(
-            (readiness.missing(), readiness.is_ready()),
-            (vec!["storage"], false)
-        );
+        assert_eq!((readiness.missing(), readiness.is_ready()), (vec!["storage"], false));
         drop(storage);
         readiness.ready().await;
         assert!(readiness.is_ready());

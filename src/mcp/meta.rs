@@ -109,7 +109,13 @@ impl<'a> RequestMeta<'a> {
         ];
         let fields =
             Fields::of(raw, &names).map_err(|shape| ErrorAnswer::invalid_params(format!("`params._meta` {shape}")))?;
-        let [protocol_version, client_capabilities, client_info, log_level, progress_token] = fields.values();
+        let [
+            protocol_version,
+            client_capabilities,
+            client_info,
+            log_level,
+            progress_token,
+        ] = fields.values();
         Ok(Self {
             raw: Some(raw),
             protocol_version,
