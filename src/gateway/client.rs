@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::{
     config::ServiceName,
-    mcp::{Answered, Features, Revision},
+    mcp::{Answered, Features, Outbox, Revision},
 };
 
 /// Number of a client, never used twice in the life of the hub.
@@ -27,23 +27,6 @@ pub enum Scope {
 pub struct Principal {
     /// Name of the token used, `local` where the door is open, `stdio` on stdin.
     pub name: Arc<str>,
-}
-
-/// What became of a message handed to an [`Outbox`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Delivery {
-    /// Queued in order.
-    Sent,
-    /// The queue is at its bound; the message was not taken.
-    Full,
-    /// The client is gone.
-    Closed,
-}
-
-/// Where messages to a client go. Implemented by the doors.
-pub trait Outbox: Send + Sync + 'static {
-    /// Queues a whole message; never blocks.
-    fn send(&self, message: Bytes) -> Delivery;
 }
 
 /// What it means when a door drops a request's future before it resolved.

@@ -6,5 +6,7 @@
 mod client;
 mod hub;
 
-pub use client::{Client, ClientId, Delivery, OnDrop, Opening, Outbox, Principal, Reply, Scope};
+pub use client::{Client, ClientId, OnDrop, Opening, Principal, Reply, Scope};
 pub use hub::Gateway;
+
+pub use crate::mcp::{Delivery, Outbox};

@@ -5,11 +5,13 @@ mod capabilities;
 mod error;
 mod meta;
 pub mod method;
+mod outbox;
 mod revision;
 mod view;
 
 pub use capabilities::Features;
 pub use error::{Answered, ErrorAnswer, HubFault, Outcome, code};
 pub use meta::{LogLevel, ModernClaim, RequestMeta, meta_key};
+pub use outbox::{Delivery, Nowhere, Outbox};
 pub use revision::{Era, Revision};
 pub use view::{CallParams, call_params, field};

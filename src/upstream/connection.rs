@@ -1,0 +1,417 @@
+//! One connection to one instance: many calls at once, answers matched by our own numbers.
+
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering},
+};
+
+use arc_swap::ArcSwapOption;
+use bytes::{BufMut as _, Bytes, BytesMut};
+use tokio::{
+    net::unix::pipe,
+    sync::{Notify, watch},
+    time::Instant,
+};
+
+use super::{
+    InFlight, Introduction, ListKind, Origin, Variant,
+    pending::{Ended, PendingCalls},
+    stdio::{WriteError, Writer},
+};
+use crate::{
+    config::ServiceName,
+    jsonrpc::{Kind, Line, Message, Splice, parse, parse_batch},
+    mcp::{HubFault, Outcome, code, field, method},
+    supervisor::{LastExit, SessionEnd},
+};
+
+/// Bad lines within [`BAD_WINDOW_SECONDS`] after which a child counts as broken.
+const BAD_LINES: u32 = 100;
+const BAD_WINDOW_SECONDS: u64 = 10;
+
+/// Takes what a service sends that is no answer to a call of ours. Called from the reading task: must not block.
+pub trait Listener: Send + Sync + 'static {
+    /// A notification, except progress and list changes.
+    fn notification(&self, from: &Arc<Connection>, message: Message);
+    /// A request, except `ping`; answered by [`Connection::respond`].
+    fn request(&self, from: &Arc<Connection>, message: Message);
+}
+
+/// Why a call was not sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SendError(pub Box<HubFault>);
+
+/// A connection over the pipes of a child.
+pub struct Connection {
+    service: ServiceName,
+    variant: Variant,
+    writer: Writer,
+    pending: PendingCalls,
+    listener: Arc<dyn Listener>,
+    introduction: ArcSwapOption<Introduction>,
+    end: watch::Sender<Option<SessionEnd>>,
+    stale_lists: AtomicU8,
+    stale: Notify,
+    late: AtomicU64,
+    bad_lines: AtomicU32,
+    bad_since: Mutex<Instant>,
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection")
+            .field("service", &self.service)
+            .field("variant", &self.variant)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Connection {
+    pub(super) fn new(
+        service: ServiceName,
+        variant: Variant,
+        stdin: pipe::Sender,
+        listener: Arc<dyn Listener>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            service,
+            variant,
+            writer: Writer::new(stdin),
+            pending: PendingCalls::default(),
+            listener,
+            introduction: ArcSwapOption::empty(),
+            end: watch::Sender::new(None),
+            stale_lists: AtomicU8::new(0),
+            stale: Notify::new(),
+            late: AtomicU64::new(0),
+            bad_lines: AtomicU32::new(0),
+            bad_since: Mutex::new(Instant::now()),
+        })
+    }
+
+    /// The service it belongs to.
+    #[must_use]
+    pub fn service(&self) -> &ServiceName {
+        &self.service
+    }
+
+    /// Its key among the service's connections.
+    #[must_use]
+    pub fn variant(&self) -> Variant {
+        self.variant
+    }
+
+    /// What the server said of itself; `None` until the handshake is over.
+    #[must_use]
+    pub fn introduction(&self) -> Option<Arc<Introduction>> {
+        self.introduction.load_full()
+    }
+
+    pub(super) fn introduce(&self, introduction: Introduction) {
+        self.introduction.store(Some(Arc::new(introduction)));
+    }
+
+    /// Answers that came when nobody waited any more.
+    #[must_use]
+    pub fn late_answers(&self) -> u64 {
+        self.late.load(Ordering::Relaxed)
+    }
+
+    /// How many calls are in flight.
+    #[must_use]
+    pub fn calls_in_flight(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// How many calls were ever begun.
+    pub(super) fn calls_begun(&self) -> u64 {
+        self.pending.begun()
+    }
+
+    /// See [`PendingCalls::only_client`].
+    ///
+    /// # Errors
+    /// Calls of several clients are in flight, so that a message of the server can't be attributed.
+    #[expect(clippy::result_unit_err, reason = "there is one way to fail")]
+    pub fn only_client(&self) -> Result<Option<Origin>, ()> {
+        self.pending.only_client()
+    }
+
+    /// Sends a request. `build` makes it from the number it gets; a newline is added here.
+    ///
+    /// # Errors
+    /// [`SendError`] with the fault to answer: the connection is over, or the child does not read.
+    pub fn call(
+        self: &Arc<Self>,
+        origin: Option<Origin>,
+        build: impl FnOnce(&str) -> Bytes,
+    ) -> Result<InFlight, SendError> {
+        let (number, answer) = self.pending.begin(origin).map_err(SendError)?;
+        let mut digits = [0_u8; 20];
+        let message = build(decimal(number, &mut digits));
+        let in_flight = InFlight::new(number, answer, Arc::clone(self));
+        match self.write(&message) {
+            Ok(()) => Ok(in_flight),
+            Err(error) => {
+                self.pending.forget(number);
+                Err(SendError(Box::new(match error {
+                    WriteError::Full => self.stalled(),
+                    WriteError::Closed => self.gone(),
+                })))
+            }
+        }
+    }
+
+    /// Sends a notification; lost if the child is gone or does not read.
+    pub fn notify(&self, message: &Bytes) {
+        if self.write(message).is_err() {
+            tracing::debug!(service = %self.service, "a notification could not be delivered");
+        }
+    }
+
+    /// Answers a request of the server.
+    pub fn respond(&self, message: &Bytes) {
+        self.notify(message);
+    }
+
+    fn write(&self, message: &Bytes) -> Result<(), WriteError> {
+        let mut line = BytesMut::with_capacity(message.len() + 1);
+        line.put_slice(message);
+        // Newlines between tokens are allowed in JSON and would end the line; within strings they can't occur.
+        if memchr::memchr2(b'\n', b'\r', &line).is_some() {
+            for byte in &mut line {
+                if matches!(byte, b'\n' | b'\r') {
+                    *byte = b' ';
+                }
+            }
+        }
+        line.put_u8(b'\n');
+        self.writer.send(line.freeze())
+    }
+
+    pub(super) fn forget(&self, number: u64) -> bool {
+        self.pending.forget(number)
+    }
+
+    /// Tells the service that nobody waits for call `number`.
+    pub(super) fn send_cancelled(&self, number: u64) {
+        self.notify(&Bytes::from(format!(
+            "{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\"params\":{{\"requestId\":{number}}}}}"
+        )));
+    }
+
+    pub(super) async fn flush(&self) {
+        if self.writer.flush().await == super::stdio::WriterEnd::Stalled {
+            self.over(SessionEnd::Stalled);
+        }
+    }
+
+    pub(super) fn over(&self, end: SessionEnd) {
+        self.end.send_if_modified(|ended| {
+            let first = ended.is_none();
+            ended.get_or_insert(end);
+            first
+        });
+    }
+
+    pub(super) fn ended(&self) -> watch::Receiver<Option<SessionEnd>> {
+        self.end.subscribe()
+    }
+
+    pub(super) fn close_writer(&self) {
+        self.writer.close();
+    }
+
+    pub(super) fn end_calls(&self, fault: &HubFault) {
+        self.pending.end(fault);
+    }
+
+    /// Waits until a list has changed upstream; answers which.
+    pub(super) async fn stale_lists(&self) -> Vec<ListKind> {
+        loop {
+            let bits = self.stale_lists.swap(0, Ordering::AcqRel);
+            if bits != 0 {
+                return ListKind::ALL
+                    .into_iter()
+                    .enumerate()
+                    .filter(|(bit, _)| bits & (1 << bit) != 0)
+                    .map(|(_, kind)| kind)
+                    .collect();
+            }
+            self.stale.notified().await;
+        }
+    }
+
+    fn mark_stale(&self, kinds: &[ListKind]) {
+        for (bit, kind) in ListKind::ALL.into_iter().enumerate() {
+            if kinds.contains(&kind) {
+                self.stale_lists.fetch_or(1 << bit, Ordering::AcqRel);
+            }
+        }
+        self.stale.notify_one();
+    }
+
+    /// Takes one line of the server. `false` ends the reading: the server writes garbage.
+    pub(super) fn receive(self: &Arc<Self>, line: Line) -> bool {
+        match line {
+            Line::Whole(bytes) => match parse(bytes.clone()) {
+                Ok(message) => self.dispatch(message),
+                Err(invalid) => match parse_batch(&bytes) {
+                    Some(Ok(items)) => {
+                        for item in items.into_iter().flatten() {
+                            self.dispatch(item);
+                        }
+                    }
+                    Some(Err(_)) | None => return self.bad_line(&invalid.to_string()),
+                },
+            },
+            Line::TooLong { length, id } => {
+                tracing::warn!(service = %self.service, length, "a line from the service was too long and was dropped");
+                match id.and_then(|id| id.parse().ok()) {
+                    Some(number) => {
+                        self.pending.answer(number, Ended::Fault(Box::new(self.too_long(length))));
+                    }
+                    None => return self.bad_line("too long"),
+                }
+            }
+        }
+        true
+    }
+
+    fn dispatch(self: &Arc<Self>, message: Message) {
+        match message.kind() {
+            Kind::Result | Kind::Error => {
+                let number = message.id().and_then(|id| id.parse().ok());
+                if !number.is_some_and(|number| self.pending.answer(number, Ended::Answer(message))) {
+                    self.late.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            Kind::Notification => match message.method() {
+                method::PROGRESS => self.progress(&message),
+                method::TOOLS_CHANGED => self.mark_stale(&[ListKind::Tools]),
+                method::PROMPTS_CHANGED => self.mark_stale(&[ListKind::Prompts]),
+                method::RESOURCES_CHANGED => self.mark_stale(&[ListKind::Resources, ListKind::Templates]),
+                method::LISTEN_ACKNOWLEDGED => {}
+                _ => self.listener.notification(self, message),
+            },
+            Kind::Request if message.method() == method::PING => {
+                let id = message.id().unwrap_or("null");
+                self.respond(&Bytes::from(format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{}}}}")));
+            }
+            Kind::Request => self.listener.request(self, message),
+        }
+    }
+
+    /// Our token is the call's number; the client gets its own back.
+    fn progress(&self, message: &Message) {
+        let Some(token) = message.body_text().and_then(|params| field(params, "progressToken")) else {
+            return;
+        };
+        let origin = token.get().parse().ok().and_then(|number| self.pending.origin(number));
+        if let Some(origin) = origin
+            && let Some(own) = &origin.progress_token
+        {
+            let range = message.span_of(token.get());
+            let out = Splice::new(message.bytes(), own.len())
+                .replace(&range, own.as_bytes())
+                .finish();
+            // A client that reads too slowly loses progress first.
+            drop(origin.related.send(out));
+        }
+    }
+
+    fn bad_line(&self, why: &str) -> bool {
+        let mut since = self.bad_since.lock().unwrap_or_else(PoisonError::into_inner);
+        if since.elapsed().as_secs() >= BAD_WINDOW_SECONDS {
+            *since = Instant::now();
+            self.bad_lines.store(0, Ordering::Relaxed);
+        }
+        drop(since);
+        let count = self.bad_lines.fetch_add(1, Ordering::Relaxed) + 1;
+        tracing::warn!(service = %self.service, count, why, "the service wrote a line that is no JSON-RPC message");
+        if count >= BAD_LINES {
+            self.over(SessionEnd::Garbage(why.to_owned()));
+        }
+        count < BAD_LINES
+    }
+
+    fn fault(&self, code: i32, reason: &'static str, outcome: Outcome, message: String) -> HubFault {
+        HubFault {
+            code,
+            reason,
+            service: self.service.to_string(),
+            retryable: outcome == Outcome::NotSent,
+            outcome,
+            message,
+            stderr: Vec::new(),
+        }
+    }
+
+    /// The connection is over and nothing more is known.
+    pub(super) fn gone(&self) -> HubFault {
+        self.fault(
+            code::CHILD_EXITED,
+            "child_exited",
+            Outcome::NotSent,
+            format!("service `{}` has just ended; the call was not sent", self.service),
+        )
+    }
+
+    /// The process ended while calls were in flight.
+    pub(super) fn exited(&self, exit: &LastExit) -> HubFault {
+        HubFault {
+            stderr: exit.stderr.clone(),
+            ..self.fault(
+                code::CHILD_EXITED,
+                "child_exited",
+                Outcome::Unknown,
+                format!(
+                    "service `{}` ended during the call ({exit}); whether the call took effect is not known",
+                    self.service
+                ),
+            )
+        }
+    }
+
+    fn stalled(&self) -> HubFault {
+        self.fault(
+            code::CHILD_STALLED,
+            "child_stalled",
+            Outcome::NotSent,
+            format!("service `{}` does not read its input; the call was not sent", self.service),
+        )
+    }
+
+    fn too_long(&self, length: u64) -> HubFault {
+        self.fault(
+            code::OVERLOADED,
+            "answer_too_long",
+            Outcome::Done,
+            format!(
+                "service `{}` answered with {length} bytes in one message, more than `limits.max_line_bytes` allows; \
+                 the call ran, its answer was dropped",
+                self.service
+            ),
+        )
+    }
+}
+
+/// `number` in digits, without an allocation.
+fn decimal(number: u64, digits: &mut [u8; 20]) -> &str {
+    let mut at = digits.len();
+    let mut rest = number;
+    loop {
+        at -= 1;
+        if let Some(slot) = digits.get_mut(at) {
+            *slot = b'0' + u8::try_from(rest % 10).unwrap_or_default();
+        }
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    digits
+        .get(at..)
+        .and_then(|used| std::str::from_utf8(used).ok())
+        .unwrap_or("0")
+}

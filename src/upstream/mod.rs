@@ -1,0 +1,20 @@
+//! The client side of MCP: connections to the services' instances.
+//!
+//! A [`Connection`] carries many calls at once, renumbers them, and matches answers by its own ids. A [`Service`] holds the
+//! connections of one service, keyed by era and by what the clients behind them can do. Nothing here knows which client may
+//! see which tool, and nothing spawns a process: that is the supervisor's.
+
+mod connection;
+mod handshake;
+mod introduction;
+mod listing;
+mod pending;
+mod service;
+mod stdio;
+mod variant;
+
+pub use connection::{Connection, Listener, SendError};
+pub use introduction::{Introduction, ListKind, Offer, Offers};
+pub use pending::{Ended, InFlight, Origin};
+pub use service::{Service, ServiceEvents, Unavailable, Wanted};
+pub use variant::{EraVerdict, Variant};

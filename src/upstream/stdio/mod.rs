@@ -1,0 +1,7 @@
+//! MCP over the pipes of a child process: lines in, lines out.
+
+mod reader;
+mod writer;
+
+pub(super) use reader::read_lines;
+pub(super) use writer::{WriteError, Writer, WriterEnd};
