@@ -1,0 +1,24 @@
+//! Tests that run the real binary between real servers and real clients. One binary; a file per feature.
+//!
+//! The harness: [`hub`] starts a hub and stops it, [`http`] and [`sse`] speak to it in raw messages, [`client`] is a small
+//! MCP client for every door and both eras, [`tools`] finds what `scripts/tools` installed. Wait for a state with a
+//! bound, never for a time.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "tests fail loudly, start processes and read the environment"
+)]
+#![expect(
+    dead_code,
+    unreachable_pub,
+    reason = "the harness offers more than its tests use, to nobody outside"
+)]
+
+mod client;
+mod http;
+mod hub;
+mod processes;
+mod sse;
+mod tools;

@@ -1,0 +1,35 @@
+//! Where `scripts/tools` put the real servers, clients and the conformance suite.
+
+use std::path::PathBuf;
+
+/// A path under `tests/.tools`; fails the test with what to run where it is missing.
+pub fn tool(path: &str) -> String {
+    let found = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/.tools")
+        .join(path);
+    assert!(found.exists(), "{} is missing: run scripts/tools once", found.display());
+    found.to_str().unwrap().to_owned()
+}
+
+/// Node 22.
+pub fn node() -> String {
+    tool("node_modules/node/bin/node")
+}
+
+/// The Python that has the SDK and the Python servers.
+pub fn python() -> String {
+    tool("venv/bin/python")
+}
+
+/// A file of `tests/clients`.
+pub fn driver(name: &str) -> String {
+    format!("{}/tests/clients/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A fixture built by `cargo test` from `[[example]]`, such as `conformance-fixture`.
+pub fn fixture(name: &str) -> String {
+    let hub = PathBuf::from(env!("CARGO_BIN_EXE_mcpvisor"));
+    let found = hub.parent().unwrap().join("examples").join(name);
+    assert!(found.exists(), "{} is missing: cargo build --examples", found.display());
+    found.to_str().unwrap().to_owned()
+}
