@@ -1,6 +1,7 @@
 // What both TypeScript drivers do with a connected client: list everything, make the planned calls, report.
 // A call is {"tool": name, "arguments": {...}} or {"prompt": name, "arguments": {...}} or {"resource": uri};
 // with "expect" the text of the answer must contain it.
+// "awaitTools" names prefixes of tools to wait for before anything is called.
 import { readFileSync } from 'node:fs';
 
 export function readJob() {
@@ -17,6 +18,17 @@ async function pages(fetchPage, key) {
     cursor = page.nextCursor;
   } while (cursor !== undefined);
   return items;
+}
+
+/** Lists tools until one of each prefix is there: a hub answers at once with what it knows, and a new one knows nothing. */
+async function toolsOnceComplete(client, prefixes) {
+  const deadline = performance.now() + 60_000;
+  for (;;) {
+    const names = (await pages((p) => client.listTools(p), 'tools')).map((tool) => tool.name);
+    const complete = prefixes.every((prefix) => names.some((name) => name.startsWith(prefix)));
+    if (complete || performance.now() > deadline) return names;
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
 }
 
 function textOf(answer) {
@@ -59,7 +71,7 @@ export async function drive(job, client, transport, revision, callOptions = []) 
     report.server = client.getServerVersion() ?? null;
     const offered = client.getServerCapabilities() ?? {};
     report.capabilities = Object.keys(offered).sort();
-    if (offered.tools) report.tools = (await pages((p) => client.listTools(p), 'tools')).map((tool) => tool.name);
+    if (offered.tools) report.tools = await toolsOnceComplete(client, job.awaitTools ?? []);
     if (offered.prompts) report.prompts = (await pages((p) => client.listPrompts(p), 'prompts')).map((prompt) => prompt.name);
     if (offered.resources) {
       report.resources = (await pages((p) => client.listResources(p), 'resources')).map((resource) => resource.uri);

@@ -31,6 +31,17 @@ async def pages(fetch, key):
             return items
 
 
+async def tools_once_complete(client, prefixes):
+    """Lists tools until one of each prefix is there: a hub answers at once with what it knows, and a new one knows nothing."""
+    deadline = time.monotonic() + 60
+    while True:
+        names = [tool.name for tool in await pages(client.list_tools, "tools")]
+        complete = all(any(name.startswith(prefix) for name in names) for prefix in prefixes)
+        if complete or time.monotonic() > deadline:
+            return names
+        await asyncio.sleep(0.1)
+
+
 async def call(client, planned):
     """The text of the answer, and whether the tool itself said that it failed."""
     if "tool" in planned:
@@ -69,7 +80,7 @@ async def drive(job, report):
         names = ("completions", "logging", "prompts", "resources", "tools")
         report["capabilities"] = [name for name in names if getattr(offered, name) is not None]
         if offered.tools is not None:
-            report["tools"] = [tool.name for tool in await pages(client.list_tools, "tools")]
+            report["tools"] = await tools_once_complete(client, job.get("awaitTools", []))
         if offered.prompts is not None:
             report["prompts"] = [prompt.name for prompt in await pages(client.list_prompts, "prompts")]
         if offered.resources is not None:
