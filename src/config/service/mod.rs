@@ -1,0 +1,12 @@
+//! Section `services`: what each service is and how it is kept running.
+
+mod checks;
+mod raw;
+mod types;
+
+pub(super) use checks::{Context, check_services};
+pub(super) use raw::RawService;
+pub use types::{
+    Command, EraChoice, Placement, Prefix, Replace, Restart, RestartPolicy, Service, Sharing, Source, Start, Timeouts,
+    ToolSettings, WhenDown,
+};
