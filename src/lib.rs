@@ -8,3 +8,4 @@ pub mod gateway;
 pub mod jsonrpc;
 pub mod lifecycle;
 pub mod mcp;
+pub mod supervisor;

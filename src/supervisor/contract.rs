@@ -1,0 +1,102 @@
+//! What the supervisor and the protocol side owe each other. The supervisor knows processes and
+//! nothing of MCP; whoever launches a unit brings the handshake.
+
+use std::{fmt, sync::Arc};
+
+use futures_util::future::BoxFuture;
+use tokio::net::unix::pipe;
+
+use super::LastExit;
+
+/// The server's ends of its pipes, as seen from here. Both are non-blocking and not inherited by
+/// other children.
+#[derive(Debug)]
+pub struct ChildIo {
+    /// What is written here, the server reads on its stdin.
+    pub stdin: pipe::Sender,
+    /// What the server writes to its stdout.
+    pub stdout: pipe::Receiver,
+}
+
+/// Turns a fresh process into a session. One value serves all processes of a unit.
+pub trait Handshake: Send + Sync + 'static {
+    /// What a successful handshake yields.
+    type Session: Session;
+
+    /// Speaks to a process that has just been spawned. The driver gives it the unit's start limit
+    /// and drops the future when that passes or the process ends; it needs no deadline of its own.
+    fn begin(&self, io: ChildIo) -> BoxFuture<'static, Result<Arc<Self::Session>, HandshakeError>>;
+}
+
+/// A running conversation with one process.
+pub trait Session: Send + Sync + 'static {
+    /// Calls that wait for an answer; a drain ends when it is 0. Asked a few times a second while
+    /// draining, otherwise rarely.
+    fn in_flight(&self) -> usize;
+
+    /// Calls sent since the session began, ever growing; tells an idle session from a used one.
+    fn calls(&self) -> u64;
+
+    /// Resolves when the session itself broke, whether or not the process still runs.
+    fn closed(&self) -> BoxFuture<'_, SessionEnd>;
+
+    /// Closes the process's stdin: the first step of a stop. Calls in flight may still be answered.
+    fn close_stdin(&self);
+
+    /// The process is gone, or given up on: answer every pending call, within 100 ms. Called exactly once.
+    fn fail(&self, exit: &LastExit);
+
+    /// Asks the server for a sign of life; resolves to whether one came. The driver gives it five
+    /// seconds. `None` (the default): this session is never probed.
+    fn probe(&self) -> Option<BoxFuture<'static, bool>> {
+        None
+    }
+}
+
+/// How a session broke.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SessionEnd {
+    /// The process closed its stdout.
+    Eof,
+    /// The process stopped reading or writing.
+    Stalled,
+    /// The process writes what is no protocol; the text says what came.
+    Garbage(String),
+}
+
+impl fmt::Display for SessionEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Eof => f.write_str("closed its stdout"),
+            Self::Stalled => f.write_str("stopped reading its stdin"),
+            Self::Garbage(what) => write!(f, "wrote what is no MCP: {what}"),
+        }
+    }
+}
+
+/// Why a handshake did not succeed. The text completes "the handshake failed: …".
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct HandshakeError(String);
+
+impl HandshakeError {
+    /// `reason` completes "the handshake failed: …".
+    pub fn new(reason: impl Into<String>) -> Self {
+        Self(reason.into())
+    }
+}
+
+/// What callers observed, for [`super::Unit::report`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A call was given up on after its time limit.
+    CallTimedOut,
+    /// A call was answered, with whatever result. Costs one atomic load unless a time-out preceded.
+    CallAnswered,
+}
+
+/// Takes the lines that a process writes to its stderr. Must not block.
+pub trait LineSink: Send + Sync + 'static {
+    /// Takes one line, without its end of line.
+    fn write_line(&self, line: &str);
+}

@@ -1,0 +1,280 @@
+//! The guard: a tiny process between the hub and one server, which owns the server's whole tree. It
+//! touches no data (the server has the pipes themselves), sleeps in one `poll`, and ends the tree
+//! when the server ends, when told to, and when the hub is gone in whatever way.
+//!
+//! It runs in the hub's own program before any runtime or thread exists, as `__guard FD -- PROGRAM ARG…`.
+
+use std::{
+    collections::BTreeSet,
+    ffi::OsString,
+    fs::File,
+    io::{self, Read, Write},
+    os::{
+        fd::{AsFd, FromRawFd, OwnedFd},
+        unix::{net::UnixStream, process::CommandExt},
+    },
+    process::{Child, Command, ExitCode},
+    sync::{Arc, atomic::AtomicBool},
+    time::{Duration, Instant},
+};
+
+use nix::{
+    errno::Errno,
+    fcntl::{FcntlArg, FdFlag, fcntl},
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::{
+        resource::{Resource, getrlimit, setrlimit},
+        signal::{Signal, killpg},
+        wait::{WaitPidFlag, WaitStatus, waitpid},
+    },
+    unistd::{Pid, dup2_stderr, dup2_stdin, dup2_stdout, getpid, getppid, setsid},
+};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
+
+use super::{
+    Exit, tree,
+    wire::{KILL, Report, TERMINATE},
+};
+
+/// How long a tree is killed again and again before what is left is given up.
+const KILL_LIMIT: Duration = Duration::from_secs(15);
+/// The soft limit of open files that servers expect; some walk through every number up to it.
+const SERVER_FILES: u64 = 1024;
+/// Exit code of a guard that could not do its work.
+const BROKEN: u8 = 125;
+
+/// Runs as the guard; `args` is what follows `__guard` on the command line. Returns when nothing of
+/// the server is left.
+pub fn run(args: &[OsString]) -> ExitCode {
+    let Some((control, command)) = parse(args) else {
+        return ExitCode::from(64);
+    };
+    let Ok(mut guard) = Guard::set_up(control) else {
+        return ExitCode::from(BROKEN);
+    };
+    match guard.spawn(command) {
+        Ok(()) => guard.watch(),
+        Err(error) => {
+            let errno = error.raw_os_error().unwrap_or(Errno::UnknownErrno as i32);
+            guard.report(Report::Failed(errno));
+            ExitCode::from(BROKEN)
+        }
+    }
+}
+
+#[expect(unsafe_code, reason = "the number is all that a process can be given of a file")]
+fn parse(args: &[OsString]) -> Option<(UnixStream, &[OsString])> {
+    let [fd, dashes, command @ ..] = args else {
+        return None;
+    };
+    let fd: i32 = fd.to_str()?.parse().ok()?;
+    if dashes != "--" || command.is_empty() || fd < 3 {
+        return None;
+    }
+    // SAFETY: the hub left exactly this file open for us, nothing in this process has taken it yet, and `fcntl` refuses
+    // a number that is not open.
+    let control = unsafe { OwnedFd::from_raw_fd(fd) };
+    fcntl(&control, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).ok()?;
+    Some((UnixStream::from(control), command))
+}
+
+struct Guard {
+    /// To the hub.
+    control: UnixStream,
+    /// Readable after a child of ours has ended.
+    child_ended: UnixStream,
+    server: Option<Pid>,
+    /// How the server ended, once it has.
+    exit: Option<Exit>,
+}
+
+impl Guard {
+    fn set_up(control: UnixStream) -> io::Result<Self> {
+        control.set_nonblocking(true)?;
+        // A session of our own: signals from the hub's terminal are the hub's business. Fails only for a
+        // group leader, which then has what it needs.
+        let _already_leader = setsid();
+        #[cfg(target_os = "linux")]
+        nix::sys::prctl::set_child_subreaper(true)?;
+        // A handler that does nothing, unlike "ignore", is not inherited by the server.
+        for signal in [SIGTERM, SIGINT, SIGHUP] {
+            signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)))?;
+        }
+        let (child_ended, wake) = UnixStream::pair()?;
+        child_ended.set_nonblocking(true)?;
+        signal_hook::low_level::pipe::register(SIGCHLD, wake)?;
+        limit_resources();
+        Ok(Self {
+            control,
+            child_ended,
+            server: None,
+            exit: None,
+        })
+    }
+
+    #[expect(
+        unsafe_code,
+        clippy::disallowed_methods,
+        reason = "the server has to ask for its own death signal between fork and exec; this is where servers are spawned"
+    )]
+    fn spawn(&mut self, command: &[OsString]) -> io::Result<()> {
+        let (program, args) = command
+            .split_first()
+            .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+        let mut server = Command::new(program);
+        server.args(args).process_group(0);
+        let guard = getpid();
+        // SAFETY: `prctl` and `getppid` are plain system calls, allowed between fork and exec.
+        unsafe {
+            server.pre_exec(move || die_with(guard));
+        }
+        let server: Child = server.spawn()?;
+        let pid = server.id();
+        self.server = i32::try_from(pid).ok().map(Pid::from_raw);
+        // Our copies of the pipes would keep them open after the server closed its own.
+        let null = File::options().read(true).write(true).open("/dev/null")?;
+        dup2_stdin(&null)?;
+        dup2_stdout(&null)?;
+        dup2_stderr(&null)?;
+        self.report(Report::Spawned(pid));
+        Ok(())
+    }
+
+    /// Sleeps until something happens; returns when nothing of the server is left.
+    fn watch(mut self) -> ExitCode {
+        loop {
+            let mut ready = [
+                PollFd::new(self.control.as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.child_ended.as_fd(), PollFlags::POLLIN),
+            ];
+            match poll(&mut ready, PollTimeout::NONE) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                // Without it we would be blind; the tree must not outlive our sight.
+                Err(_) => break,
+            }
+            self.reap();
+            if self.exit.is_some() || !self.obey() {
+                break;
+            }
+        }
+        self.kill_tree();
+        self.end()
+    }
+
+    /// Does what the hub says; `false` when that is to kill, or when it is gone.
+    fn obey(&mut self) -> bool {
+        let mut orders = [0; 16];
+        match self.control.read(&mut orders) {
+            Ok(0) => false,
+            Ok(n) => orders.iter().take(n).all(|order| match *order {
+                TERMINATE => {
+                    self.terminate();
+                    true
+                }
+                KILL => false,
+                _ => true,
+            }),
+            Err(error) => matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted),
+        }
+    }
+
+    /// SIGTERM, and SIGCONT so that a stopped process hears it.
+    fn terminate(&self) {
+        let Some(server) = self.server.filter(|_| self.exit.is_none()) else {
+            return;
+        };
+        for signal in [Signal::SIGTERM, Signal::SIGCONT] {
+            if killpg(server, signal).is_err() {
+                // It has left the group that we gave it.
+                tree::send(server.as_raw(), signal);
+            }
+        }
+    }
+
+    /// Takes the statuses of all children that ended; `false` once there are no children at all.
+    fn reap(&mut self) -> bool {
+        let mut drained = [0; 64];
+        while matches!(self.child_ended.read(&mut drained), Ok(1..)) {}
+        loop {
+            let (pid, exit) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::Exited(pid, code)) => (pid, Exit::Code(code)),
+                Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, Exit::Signal(signal as i32)),
+                Ok(WaitStatus::StillAlive) => return true,
+                Ok(_) | Err(Errno::EINTR) => continue,
+                Err(_) => return false,
+            };
+            if Some(pid) == self.server {
+                self.exit = Some(exit);
+                // At once: what the server left may take a while.
+                self.report(Report::Exited(exit));
+            }
+        }
+    }
+
+    /// Kills everything below us until nothing is left. As subreaper we inherit every orphan, so that "no children" means
+    /// "no descendants".
+    fn kill_tree(&mut self) {
+        let begun = Instant::now();
+        let mut pause = 1;
+        while self.reap() {
+            if begun.elapsed() > KILL_LIMIT {
+                let left = descendants().len();
+                self.report(Report::Left(u32::try_from(left).unwrap_or(u32::MAX)));
+                return;
+            }
+            tree::freeze_and_kill(descendants);
+            if !cfg!(target_os = "linux")
+                && let Some(server) = self.server
+            {
+                let _gone = killpg(server, Signal::SIGKILL);
+            }
+            let mut ended = [PollFd::new(self.child_ended.as_fd(), PollFlags::POLLIN)];
+            // Interrupted or not: the next round looks again.
+            let _interrupted = poll(&mut ended, PollTimeout::from(pause));
+            pause = (pause * 2).min(50_u8);
+        }
+    }
+
+    /// Ends as the server did, for whoever looks at us.
+    fn end(self) -> ExitCode {
+        match self.exit {
+            Some(Exit::Code(code)) => ExitCode::from(u8::try_from(code).unwrap_or(BROKEN)),
+            Some(Exit::Signal(signal)) => {
+                drop(signal_hook::low_level::emulate_default_handler(signal));
+                ExitCode::from(u8::try_from(128 + signal).unwrap_or(BROKEN))
+            }
+            Some(Exit::GuardLost) | None => ExitCode::from(BROKEN),
+        }
+    }
+
+    /// Tells the hub. If it is gone, the next `poll` says so.
+    fn report(&self, report: Report) {
+        drop((&self.control).write_all(report.to_line().as_bytes()));
+    }
+}
+
+fn descendants() -> BTreeSet<i32> {
+    tree::below(getpid().as_raw(), &tree::processes())
+}
+
+/// Between fork and exec: the kernel kills the server when its guard dies. Another reason to be single-threaded: the death
+/// signal follows the thread that forked.
+fn die_with(guard: Pid) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+    if getppid() == guard {
+        Ok(())
+    } else {
+        // The guard died before the kernel was told.
+        Err(io::Error::from_raw_os_error(Errno::ESRCH as i32))
+    }
+}
+
+/// The server inherits both: no core dumps (they hold secrets), and the number of open files that programs expect. Neither is
+/// worth failing for.
+fn limit_resources() {
+    let _refused = setrlimit(Resource::RLIMIT_CORE, 0, 0);
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let _refused = setrlimit(Resource::RLIMIT_NOFILE, SERVER_FILES.min(hard), hard);
+    }
+}

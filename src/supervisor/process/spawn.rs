@@ -1,0 +1,292 @@
+//! Starts a server under its guard and reports what becomes of it.
+
+use std::{
+    ffi::OsString,
+    io,
+    os::{
+        fd::{AsFd, AsRawFd, OwnedFd},
+        unix::process::CommandExt,
+    },
+    path::Path,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use nix::{
+    fcntl::{FcntlArg, FdFlag, fcntl},
+    sys::{
+        resource::{Resource, getrlimit, setrlimit},
+        signal::Signal,
+    },
+};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    net::{
+        UnixStream,
+        unix::{OwnedReadHalf, OwnedWriteHalf, pipe},
+    },
+    process::Child,
+    sync::mpsc,
+};
+
+use super::{
+    Exit, TREE_MARK, inherited, program, strays, tree,
+    wire::{KILL, Report, TERMINATE},
+};
+use crate::{
+    lifecycle::Tasks,
+    supervisor::{ChildIo, Command, state::ExitKind},
+};
+
+/// Why there will be no process. The text says which program and where it was searched.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct SpawnError {
+    /// In words.
+    pub reason: String,
+    /// Whether it is a matter of configuration or of the moment.
+    pub kind: ExitKind,
+}
+
+/// What becomes of a server that was started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProcessEvent {
+    /// It runs as this process.
+    Spawned(u32),
+    /// It could not be started; nothing of it is left, and nothing more follows.
+    Failed(SpawnError),
+    /// It ended; what it left is being killed.
+    Exited(Exit),
+    /// Nothing of it is left, and nothing more follows.
+    Gone,
+}
+
+/// A server under its guard. Dropping it kills the tree.
+#[derive(Debug)]
+pub struct Process {
+    /// The pipes, until somebody takes them.
+    pub io: Option<ChildIo>,
+    /// The server's stderr, until somebody takes it; must be read, or the server stalls.
+    pub stderr: Option<pipe::Receiver>,
+    /// What happens to it, ending with [`ProcessEvent::Failed`] or [`ProcessEvent::Gone`].
+    pub events: mpsc::Receiver<ProcessEvent>,
+    /// The guard's process.
+    pub guard: u32,
+    control: OwnedWriteHalf,
+}
+
+impl Process {
+    /// SIGTERM and SIGCONT to the server's process group.
+    pub fn terminate(&self) {
+        self.order(TERMINATE);
+    }
+
+    /// SIGKILL to the whole tree.
+    pub fn kill(&self) {
+        self.order(KILL);
+    }
+
+    /// Kills a guard that does not do its work; what it left is swept, [`ProcessEvent::Gone`] follows.
+    pub fn kill_guard(&self) {
+        if let Ok(guard) = i32::try_from(self.guard) {
+            tree::send(guard, Signal::SIGKILL);
+        }
+    }
+
+    fn order(&self, order: u8) {
+        // One byte now and then never fills the socket; a guard that is gone needs no order.
+        drop(self.control.try_write(&[order]));
+    }
+}
+
+/// Starts `command` under the guard program `guard`, marked as part of `tree` (`hub/service/unit`).
+/// Takes about a millisecond, in which the calling thread is blocked.
+///
+/// # Errors
+/// When not even the guard could be started. What happens to the server itself comes as an event.
+pub fn spawn(command: &Command, guard: &Path, tree: &str, tasks: &Tasks) -> Result<Process, SpawnError> {
+    if let Some(reason) = program::missing_folder(command) {
+        let kind = ExitKind::Misconfigured;
+        return Err(SpawnError { reason, kind });
+    }
+    let started = start_guard(command, guard, tree).map_err(|error| SpawnError {
+        reason: format!("the guard process could not be started: {error}"),
+        kind: ExitKind::Failure,
+    })?;
+    let (send, events) = mpsc::channel(8);
+    let id = started.guard.id().unwrap_or_default();
+    let (reports, control) = started.control.into_split();
+    let watch = Watch {
+        reports: BufReader::new(reports),
+        guard: started.guard,
+        guard_id: id,
+        events: send,
+        path: started.path,
+        command: command.clone(),
+        mark: started.mark,
+    };
+    tasks.spawn("unit.process", watch.run());
+    Ok(Process {
+        io: Some(started.io),
+        stderr: Some(started.stderr),
+        events,
+        guard: id,
+        control,
+    })
+}
+
+struct Started {
+    guard: Child,
+    control: UnixStream,
+    io: ChildIo,
+    stderr: pipe::Receiver,
+    path: Option<String>,
+    mark: String,
+}
+
+fn start_guard(command: &Command, guard: &Path, tree: &str) -> io::Result<Started> {
+    /// Tells the trees of one unit's processes apart.
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let mark = format!("{tree}/{}/", NUMBER.fetch_add(1, Ordering::Relaxed));
+    let (stdin_read, stdin) = io::pipe()?;
+    let (stdout, stdout_write) = io::pipe()?;
+    let (stderr, stderr_write) = io::pipe()?;
+    let (control, guards_end) = std::os::unix::net::UnixStream::pair()?;
+    control.set_nonblocking(true)?;
+    let mut environment = inherited();
+    let configured = command.env.iter().map(|(k, v)| (k.into(), v.into()));
+    environment.extend(configured);
+    environment.insert(TREE_MARK.into(), mark.clone().into());
+    let path = environment
+        .get(&OsString::from("PATH"))
+        .and_then(|path| path.to_str().map(str::to_owned));
+
+    #[expect(clippy::disallowed_methods, reason = "this is where children are spawned")]
+    let mut process = std::process::Command::new(guard);
+    process
+        .arg0("mcpvisor")
+        .arg("__guard")
+        .arg(guards_end.as_raw_fd().to_string())
+        .arg("--")
+        .arg(&command.program)
+        .args(&command.args)
+        .env_clear()
+        .envs(environment)
+        .stdin(OwnedFd::from(stdin_read))
+        .stdout(OwnedFd::from(stdout_write))
+        .stderr(OwnedFd::from(stderr_write));
+    if let Some(cwd) = &command.cwd {
+        process.current_dir(cwd);
+    }
+    let guard = spawn_with(process, guards_end.as_fd())?;
+    Ok(Started {
+        guard,
+        control: UnixStream::from_std(control)?,
+        io: ChildIo {
+            stdin: pipe::Sender::from_owned_fd(stdin.into())?,
+            stdout: pipe::Receiver::from_owned_fd(stdout.into())?,
+        },
+        stderr: pipe::Receiver::from_owned_fd(stderr.into())?,
+        path,
+        mark,
+    })
+}
+
+/// Spawns `process` with one more open file. No `pre_exec`: without it the standard library need not copy our page tables
+/// for a fork.
+fn spawn_with(process: std::process::Command, file: impl AsFd) -> io::Result<Child> {
+    /// While the file is inheritable, nobody else may spawn.
+    static SPAWNING: Mutex<()> = Mutex::new(());
+    let mut process = tokio::process::Command::from(process);
+    let _spawning = SPAWNING.lock().unwrap_or_else(PoisonError::into_inner);
+    fcntl(&file, FcntlArg::F_SETFD(FdFlag::empty()))?;
+    let spawned = process.spawn();
+    fcntl(&file, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+    spawned
+}
+
+/// Turns what the guard says, and its own end, into events.
+struct Watch {
+    reports: BufReader<OwnedReadHalf>,
+    guard: Child,
+    guard_id: u32,
+    events: mpsc::Sender<ProcessEvent>,
+    path: Option<String>,
+    command: Command,
+    mark: String,
+}
+
+impl Watch {
+    async fn run(mut self) {
+        let (mut failed, mut exited) = (None, false);
+        while let Some(report) = self.next_report().await {
+            match report {
+                Report::Spawned(pid) => self.tell(ProcessEvent::Spawned(pid)).await,
+                Report::Failed(errno) => failed = Some(errno),
+                Report::Exited(exit) => {
+                    exited = true;
+                    self.tell(ProcessEvent::Exited(exit)).await;
+                }
+                Report::Left(count) => {
+                    tracing::error!(count, program = %self.command.program, "processes could not be killed");
+                }
+            }
+        }
+        if let Err(error) = self.guard.wait().await {
+            tracing::warn!(%error, "could not wait for a guard");
+        }
+        if let Some(errno) = failed {
+            let (reason, kind) = program::explain(&self.command, self.path.as_deref(), errno);
+            let error = SpawnError { reason, kind };
+            self.tell(ProcessEvent::Failed(error)).await;
+            return;
+        }
+        if !exited {
+            self.tell(ProcessEvent::Exited(Exit::GuardLost)).await;
+            self.sweep().await;
+        }
+        self.tell(ProcessEvent::Gone).await;
+    }
+
+    /// The next report; `None` once the guard has closed its end or is gone.
+    async fn next_report(&mut self) -> Option<Report> {
+        let mut line = String::new();
+        loop {
+            line.clear();
+            match self.reports.read_line(&mut line).await {
+                Ok(0) | Err(_) => return None,
+                Ok(_) => {}
+            }
+            if let Some(report) = Report::from_line(&line) {
+                return Some(report);
+            }
+        }
+    }
+
+    /// The guard was killed: what the kernel did not kill with it is ours to find.
+    async fn sweep(&self) {
+        let (mark, guard) = (self.mark.clone(), self.guard_id);
+        let swept = tokio::task::spawn_blocking(move || strays::sweep(&mark, Some(guard))).await;
+        if let Ok(count @ 1..) = swept {
+            tracing::warn!(count, program = %self.command.program, "killed what a lost guard left");
+        }
+    }
+
+    /// Whoever dropped the process wants to know no more; the tree is dying of it.
+    async fn tell(&self, event: ProcessEvent) {
+        drop(self.events.send(event).await);
+    }
+}
+
+/// Raises the soft limit of open files to the hard one: a hub needs about six per child and one per
+/// client. Guards lower it again for their servers. Returns the limit.
+///
+/// # Errors
+/// When the system does not tell or change it.
+pub fn raise_file_limit() -> io::Result<u64> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+    Ok(hard)
+}

@@ -1,0 +1,69 @@
+//! Kills what outlived its guard. Needed only when the guard itself was killed: everything else a guard
+//! does.
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    sys::wait::{WaitPidFlag, waitpid},
+    unistd::Pid,
+};
+
+use super::{TREE_MARK, tree};
+
+/// How long strays are killed again and again before what is left is given up.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// Makes this process inherit what loses its parent further down, instead of PID 1, so that strays stay in reach. Call it
+/// once, in the hub; does nothing where the system has no such thing.
+pub fn become_subreaper() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = nix::sys::prctl::set_child_subreaper(true) {
+        tracing::warn!(%error, "strays of a killed guard will be inherited by PID 1");
+    }
+}
+
+/// Kills every process that carries the mark `tree` (`hub/service/unit`, or any beginning of it), or
+/// belongs to the session that `guard` led, with all their descendants. Returns how many there were.
+/// Blocks: at most five seconds, usually some milliseconds.
+pub fn sweep(tree: &str, guard: Option<u32>) -> usize {
+    let (begun, mut killed) = (Instant::now(), BTreeSet::new());
+    let guard = guard.and_then(|pid| i32::try_from(pid).ok());
+    loop {
+        let now = tree::freeze_and_kill(|| strays(tree, guard));
+        if now.is_empty() || begun.elapsed() > LIMIT {
+            return killed.len();
+        }
+        for pid in &now {
+            // Ours if we are the subreaper; otherwise PID 1 does this, and we are told that it is no child.
+            let _no_child = waitpid(Pid::from_raw(*pid), Some(WaitPidFlag::WNOHANG));
+        }
+        killed.extend(now);
+        std::thread::yield_now();
+    }
+}
+
+fn strays(mark: &str, guard: Option<i32>) -> BTreeSet<i32> {
+    let (me, all) = (std::process::id(), tree::processes());
+    let is_stray = |process: &tree::Listed| {
+        u32::try_from(process.pid) != Ok(me)
+            && (guard.is_some_and(|guard| process.session == guard) || is_marked(process.pid, mark))
+    };
+    let roots: BTreeSet<i32> = all.iter().filter(|p| is_stray(p)).map(|p| p.pid).collect();
+    let below = roots.iter().flat_map(|root| tree::below(*root, &all));
+    below.collect::<BTreeSet<_>>().union(&roots).copied().collect()
+}
+
+/// Whether the environment that `pid` was started with has our mark.
+fn is_marked(pid: i32, mark: &str) -> bool {
+    // Unreadable means another user's, or gone.
+    let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    environment.split(|byte| *byte == 0).any(|entry| {
+        entry
+            .strip_prefix(TREE_MARK.as_bytes())
+            .and_then(|rest| rest.strip_prefix(b"="))
+            .is_some_and(|value| value.starts_with(mark.as_bytes()))
+    })
+}

@@ -1,0 +1,121 @@
+//! Finds and kills whole process trees by the list of processes in `/proc`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+/// A live process as `/proc/<pid>/stat` has it; zombies are left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Listed {
+    pub(super) pid: i32,
+    pub(super) parent: i32,
+    pub(super) group: i32,
+    pub(super) session: i32,
+}
+
+/// All live processes; empty where there is no `/proc`.
+pub(super) fn processes() -> Vec<Listed> {
+    let Ok(entries) = std::fs::read_dir("/proc") else {
+        return vec![];
+    };
+    entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter_map(listed)
+        .collect()
+}
+
+fn listed(pid: i32) -> Option<Listed> {
+    // Gone between listing and reading is the same as not listed.
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    parse(pid, &stat)
+}
+
+fn parse(pid: i32, stat: &str) -> Option<Listed> {
+    // The name in field 2 may hold spaces and parentheses, so go on from the last parenthesis.
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut fields = fields.split_ascii_whitespace();
+    let state = fields.next()?;
+    let mut number = || fields.next()?.parse().ok();
+    let (parent, group, session) = (number()?, number()?, number()?);
+    (!matches!(state, "Z" | "X")).then_some(Listed {
+        pid,
+        parent,
+        group,
+        session,
+    })
+}
+
+/// Everything below `root` in `all`, without `root` itself.
+pub(super) fn below(root: i32, all: &[Listed]) -> BTreeSet<i32> {
+    let mut children: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
+    for process in all {
+        children.entry(process.parent).or_default().push(process.pid);
+    }
+    let (mut found, mut next) = (BTreeSet::new(), vec![root]);
+    while let Some(parent) = next.pop() {
+        for child in children.get(&parent).into_iter().flatten() {
+            if found.insert(*child) {
+                next.push(*child);
+            }
+        }
+    }
+    found
+}
+
+/// Stops what `find` finds until it finds nothing new, so that nothing forks on, then kills it all. Returns what it killed.
+pub(super) fn freeze_and_kill(find: impl Fn() -> BTreeSet<i32>) -> BTreeSet<i32> {
+    /// A tree that forks faster than it is stopped is killed as far as it is known; the caller comes back for the rest.
+    const ROUNDS: u32 = 8;
+    let mut known = BTreeSet::new();
+    for _ in 0..ROUNDS {
+        let found = find();
+        let fresh: Vec<i32> = found.difference(&known).copied().collect();
+        if fresh.is_empty() {
+            break;
+        }
+        for pid in &fresh {
+            send(*pid, Signal::SIGSTOP);
+        }
+        known.extend(fresh);
+    }
+    for pid in &known {
+        send(*pid, Signal::SIGKILL);
+    }
+    known
+}
+
+/// Sends `signal`; a process that is gone by now is what we want.
+pub(super) fn send(pid: i32, signal: Signal) {
+    let _gone = kill(Pid::from_raw(pid), signal);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_cannot_confuse_the_reader() {
+        let stat = "42 (a) b) (c) S 7 8 9 0 -1 4194304 1 2";
+        let process = parse(42, stat).unwrap();
+        assert_eq!((process.parent, process.group, process.session), (7, 8, 9));
+        assert_eq!(parse(42, "42 (x) Z 7 8 9 0"), None);
+        assert_eq!(parse(42, "42"), None);
+    }
+
+    #[test]
+    fn below_finds_every_generation() {
+        let of = |pid, parent| Listed {
+            pid,
+            parent,
+            group: 0,
+            session: 0,
+        };
+        let all = [of(2, 1), of(3, 2), of(4, 3), of(9, 8), of(5, 2)];
+        assert_eq!(below(2, &all), BTreeSet::from([3, 4, 5]));
+        assert_eq!(below(7, &all), BTreeSet::new());
+    }
+}

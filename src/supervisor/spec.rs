@@ -1,0 +1,149 @@
+//! What a unit is told about itself and its surroundings.
+
+use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::Duration};
+
+use tokio_util::sync::CancellationToken;
+
+use super::{LineSink, Permits, Policy, RestartPolicy};
+use crate::{config::ServiceName, lifecycle::Tasks};
+
+/// The program of a unit. Never goes through a shell.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Command {
+    /// A path, or a name that is looked up in the `PATH` the process will have.
+    pub program: String,
+    /// Its arguments, as they are.
+    pub args: Vec<String>,
+    /// Variables beyond those that every child inherits (see [`super::process::inherited`]).
+    pub env: BTreeMap<String, String>,
+    /// The working folder; the hub's own if `None`.
+    pub cwd: Option<PathBuf>,
+}
+
+impl fmt::Debug for Command {
+    /// Leaves the values of `env` out: they hold secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Command")
+            .field("program", &self.program)
+            .field("args", &self.args)
+            .field("env", &self.env.keys())
+            .field("cwd", &self.cwd)
+            .finish()
+    }
+}
+
+/// When a unit runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// From launch on.
+    Eager,
+    /// When first wanted.
+    Lazy,
+    /// When an operator starts it.
+    Disabled,
+}
+
+/// How long each step may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// From spawn to a finished handshake.
+    pub start: Duration,
+    /// For calls in flight to finish before a stop.
+    pub drain: Duration,
+    /// From closing stdin to the kill: half for the closed stdin to work, half for SIGTERM.
+    pub stop: Duration,
+}
+
+/// One process slot, fully described. Immutable: a changed service gets a new unit.
+#[derive(Clone)]
+pub struct UnitSpec {
+    /// The service it belongs to.
+    pub service: ServiceName,
+    /// Which of the service's units it is: `legacy`, `modern`, …
+    pub unit: String,
+    /// What to run.
+    pub command: Command,
+    /// How long each step may take.
+    pub timeouts: Timeouts,
+    /// Whether to start again after an exit.
+    pub restart: RestartPolicy,
+    /// The longest wait between two starts.
+    pub max_delay: Duration,
+    /// When it runs.
+    pub start: Start,
+    /// Stops after this long without a call; a later call starts it again.
+    pub idle_timeout: Option<Duration>,
+    /// Where stderr lines go besides the ring.
+    pub log: Option<Arc<dyn LineSink>>,
+}
+
+impl UnitSpec {
+    pub(super) fn policy(&self, stop_budget: Duration) -> Policy {
+        Policy {
+            restart: self.restart,
+            start: self.timeouts.start,
+            // The whole stop has to fit its budget; a second is left for the kill.
+            drain: self
+                .timeouts
+                .drain
+                .min(stop_budget.saturating_sub(self.timeouts.stop + Duration::from_secs(1))),
+            stop: self.timeouts.stop,
+            max_delay: self.max_delay,
+            lazy: self.start == Start::Lazy,
+        }
+    }
+}
+
+impl fmt::Debug for UnitSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UnitSpec")
+            .field("service", &self.service)
+            .field("unit", &self.unit)
+            .field("command", &self.command)
+            .field("timeouts", &self.timeouts)
+            .field("restart", &self.restart)
+            .field("start", &self.start)
+            .field("idle_timeout", &self.idle_timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What all units of a hub share.
+#[derive(Clone, Debug)]
+pub struct UnitContext {
+    /// Where their tasks run.
+    pub tasks: Tasks,
+    /// How many may start at once.
+    pub permits: Permits,
+    /// The program whose `__guard` command runs [`super::process::guard::run`].
+    pub guard: PathBuf,
+    /// Marks the process trees of this hub; unique per run, no `/` in it.
+    pub hub_id: Arc<str>,
+    /// Retires every unit when cancelled.
+    pub stop: CancellationToken,
+    /// The longest that drain and stop may take together.
+    pub stop_budget: Duration,
+}
+
+impl UnitContext {
+    /// Units that start four at once, stop with `tasks` and have 30 s for it.
+    pub fn new(tasks: Tasks, guard: PathBuf) -> Self {
+        Self {
+            stop: tasks.stop_token(),
+            tasks,
+            permits: Permits::new(4),
+            guard,
+            hub_id: format!("{:016x}", rand::random::<u64>()).into(),
+            stop_budget: Duration::from_secs(30),
+        }
+    }
+
+    /// The program that this process runs, to be its own guard: the very same file even if it was replaced since.
+    ///
+    /// # Errors
+    /// When the system does not tell.
+    pub fn own_program() -> std::io::Result<PathBuf> {
+        let exe = PathBuf::from("/proc/self/exe");
+        if exe.exists() { Ok(exe) } else { std::env::current_exe() }
+    }
+}
