@@ -2,6 +2,7 @@
 //!
 //! Modules are listed bottom-up; a module uses only what stands above it (`tests/architecture.rs` holds that).
 
+pub mod catalog;
 pub mod clock;
 pub mod config;
 pub mod gateway;
@@ -9,3 +10,4 @@ pub mod jsonrpc;
 pub mod lifecycle;
 pub mod mcp;
 pub mod supervisor;
+pub mod upstream;

@@ -1,26 +1,22 @@
 //! Whoever speaks MCP to the hub through a door: one legacy session, one connection, or the stateless callers of a door.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use bytes::Bytes;
+use tokio::sync::Notify;
 
 use crate::{
-    config::ServiceName,
-    mcp::{Answered, Features, Outbox, Revision},
+    catalog::Scope,
+    mcp::{Answered, Delivery, ErrorAnswer, Features, LogLevel, Outbox, Revision},
+    upstream::Connection,
 };
 
 /// Number of a client, never used twice in the life of the hub.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ClientId(pub u64);
-
-/// Which part of the catalog a door shows.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Scope {
-    /// Every service; names carry their prefix.
-    All,
-    /// One service; names as the service gave them.
-    Service(ServiceName),
-}
 
 /// Who asks, as far as the door could tell.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -50,6 +46,15 @@ pub struct Opening {
     pub outbox: Arc<dyn Outbox>,
 }
 
+impl std::fmt::Debug for Opening {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Opening")
+            .field("scope", &self.scope)
+            .field("principal", &self.principal)
+            .finish_non_exhaustive()
+    }
+}
+
 /// The end of a request.
 #[derive(Clone, Debug)]
 pub struct Reply {
@@ -59,17 +64,71 @@ pub struct Reply {
     pub error: Option<(i32, Answered)>,
 }
 
+impl Reply {
+    pub(super) fn ok(message: Bytes) -> Self {
+        Self {
+            message: Some(message),
+            error: None,
+        }
+    }
+
+    pub(super) fn error(id: Option<&str>, error: &ErrorAnswer, answered: Answered) -> Self {
+        Self {
+            message: Some(error.to_message(id)),
+            error: Some((error.code, answered)),
+        }
+    }
+
+    pub(super) fn none() -> Self {
+        Self {
+            message: None,
+            error: None,
+        }
+    }
+}
+
+/// How to end a request that the client takes back.
+#[derive(Clone, Debug)]
+pub(super) enum Cancel {
+    /// It is with a service.
+    Sent(Arc<Connection>, u64),
+    /// It waits in the hub.
+    Waiting(Arc<Notify>),
+}
+
+/// A request of a service that waits for the client's answer.
+#[derive(Clone, Debug)]
+pub(super) struct ServerRequest {
+    pub(super) from: Arc<Connection>,
+    /// The service's own id, raw.
+    pub(super) id: Box<str>,
+    /// The service's progress token, raw.
+    pub(super) progress_token: Option<Box<str>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Negotiated {
+    revision: Revision,
+    features: Features,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    negotiated: Option<Negotiated>,
+    log_level: Option<LogLevel>,
+    last_ticket: u64,
+    in_flight: HashMap<u64, (Box<str>, Cancel)>,
+    last_server_request: u64,
+    server_requests: HashMap<u64, ServerRequest>,
+    closed: bool,
+}
+
 /// One client. Doors hold it in an [`Arc`] and end it with [`super::Gateway::close`].
+#[derive(Debug)]
 pub struct Client {
     id: ClientId,
     opening: Opening,
-    negotiated: Mutex<Option<(Revision, Features)>>,
-}
-
-impl std::fmt::Debug for Client {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Client").field("id", &self.id).finish_non_exhaustive()
-    }
+    state: Mutex<State>,
 }
 
 impl Client {
@@ -77,8 +136,12 @@ impl Client {
         Self {
             id,
             opening,
-            negotiated: Mutex::new(None),
+            state: Mutex::default(),
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Its number.
@@ -102,9 +165,111 @@ impl Client {
     /// The legacy revision agreed by `initialize`; `None` before that, and for ever on a modern client.
     #[must_use]
     pub fn revision(&self) -> Option<Revision> {
-        self.negotiated
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .map(|(revision, _)| revision)
+        self.lock().negotiated.map(|negotiated| negotiated.revision)
+    }
+
+    pub(super) fn on_drop(&self) -> OnDrop {
+        self.opening.on_drop
+    }
+
+    /// What `initialize` agreed, and the log level asked for since.
+    pub(super) fn handshake(&self) -> Option<(Revision, Features, Option<LogLevel>)> {
+        let state = self.lock();
+        state
+            .negotiated
+            .map(|negotiated| (negotiated.revision, negotiated.features, state.log_level))
+    }
+
+    pub(super) fn negotiate(&self, revision: Revision, features: Features) {
+        self.lock().negotiated = Some(Negotiated { revision, features });
+    }
+
+    pub(super) fn set_log_level(&self, level: LogLevel) {
+        self.lock().log_level = Some(level);
+    }
+
+    /// Sends a message that belongs to no request.
+    pub(super) fn send(&self, message: Bytes) -> Delivery {
+        self.opening.outbox.send(message)
+    }
+
+    /// Notes how to cancel the request with the raw id `id`, until the guard is dropped.
+    pub(super) fn cancellable(self: &Arc<Self>, id: &str, cancel: Cancel) -> Cancellable {
+        let mut state = self.lock();
+        state.last_ticket += 1;
+        let ticket = state.last_ticket;
+        state.in_flight.insert(ticket, (id.into(), cancel));
+        Cancellable {
+            client: Arc::clone(self),
+            ticket,
+        }
+    }
+
+    /// How to cancel the request with the raw id `id`; of several with the same id the oldest.
+    pub(super) fn cancel_of(&self, id: &str) -> Option<Cancel> {
+        let state = self.lock();
+        state
+            .in_flight
+            .iter()
+            .filter(|(_, (own, _))| **own == *id)
+            .min_by_key(|(ticket, _)| **ticket)
+            .map(|(_, (_, cancel))| cancel.clone())
+    }
+
+    /// Keeps a server request and gives the number the client sees as its id; `None` if the client is gone.
+    pub(super) fn keep_server_request(&self, request: ServerRequest) -> Option<u64> {
+        let mut state = self.lock();
+        if state.closed {
+            return None;
+        }
+        state.last_server_request += 1;
+        let number = state.last_server_request;
+        state.server_requests.insert(number, request);
+        Some(number)
+    }
+
+    pub(super) fn take_server_request(&self, number: u64) -> Option<ServerRequest> {
+        self.lock().server_requests.remove(&number)
+    }
+
+    /// The number of a server request, found by what identifies it upstream.
+    pub(super) fn find_server_request(&self, wanted: impl Fn(&ServerRequest) -> bool) -> Option<(u64, ServerRequest)> {
+        let state = self.lock();
+        state
+            .server_requests
+            .iter()
+            .find(|(_, request)| wanted(request))
+            .map(|(number, request)| (*number, request.clone()))
+    }
+
+    /// Marks the client as gone. What it left behind comes back: calls to cancel, server requests to refuse.
+    pub(super) fn end(&self) -> (Vec<Cancel>, Vec<ServerRequest>) {
+        let mut state = self.lock();
+        state.closed = true;
+        let calls = state.in_flight.values().map(|(_, cancel)| cancel.clone()).collect();
+        let requests = state.server_requests.drain().map(|(_, request)| request).collect();
+        (calls, requests)
+    }
+}
+
+/// Takes a request off the client's list when it ends, in whatever way.
+#[derive(Debug)]
+pub(super) struct Cancellable {
+    client: Arc<Client>,
+    ticket: u64,
+}
+
+impl Cancellable {
+    /// The request has moved on.
+    pub(super) fn update(&self, cancel: Cancel) {
+        if let Some((_, slot)) = self.client.lock().in_flight.get_mut(&self.ticket) {
+            *slot = cancel;
+        }
+    }
+}
+
+impl Drop for Cancellable {
+    fn drop(&mut self) {
+        self.client.lock().in_flight.remove(&self.ticket);
     }
 }

@@ -15,13 +15,14 @@ use tokio::{
 
 use super::{
     InFlight, Introduction, ListKind, Origin, Variant,
+    listen::Listening,
     pending::{Ended, PendingCalls},
     stdio::{WriteError, Writer},
 };
 use crate::{
     config::ServiceName,
     jsonrpc::{Kind, Line, Message, Splice, parse, parse_batch},
-    mcp::{HubFault, Outcome, code, field, method},
+    mcp::{HubFault, LogLevel, Outcome, code, field, method},
     supervisor::{LastExit, SessionEnd},
 };
 
@@ -52,6 +53,9 @@ pub struct Connection {
     end: watch::Sender<Option<SessionEnd>>,
     stale_lists: AtomicU8,
     stale: Notify,
+    listening: Listening,
+    /// The least severe level asked of a legacy server, plus one; 0 while none was.
+    log_level: AtomicU8,
     late: AtomicU64,
     bad_lines: AtomicU32,
     bad_since: Mutex<Instant>,
@@ -83,6 +87,8 @@ impl Connection {
             end: watch::Sender::new(None),
             stale_lists: AtomicU8::new(0),
             stale: Notify::new(),
+            listening: Listening::default(),
+            log_level: AtomicU8::new(0),
             late: AtomicU64::new(0),
             bad_lines: AtomicU32::new(0),
             bad_since: Mutex::new(Instant::now()),
@@ -117,10 +123,10 @@ impl Connection {
         self.late.load(Ordering::Relaxed)
     }
 
-    /// How many calls are in flight.
+    /// How many calls of clients are in flight.
     #[must_use]
     pub fn calls_in_flight(&self) -> usize {
-        self.pending.len()
+        self.pending.of_clients()
     }
 
     /// How many calls were ever begun.
@@ -179,7 +185,7 @@ impl Connection {
         line.put_slice(message);
         // Newlines between tokens are allowed in JSON and would end the line; within strings they can't occur.
         if memchr::memchr2(b'\n', b'\r', &line).is_some() {
-            for byte in &mut line {
+            for byte in line.iter_mut() {
                 if matches!(byte, b'\n' | b'\r') {
                     *byte = b' ';
                 }
@@ -191,6 +197,13 @@ impl Connection {
 
     pub(super) fn forget(&self, number: u64) -> bool {
         self.pending.forget(number)
+    }
+
+    /// Ends call `number` as taken back by the client, and tells the service.
+    pub fn cancel(&self, number: u64) {
+        if self.pending.answer(number, Ended::Cancelled) {
+            self.send_cancelled(number);
+        }
     }
 
     /// Tells the service that nobody waits for call `number`.
@@ -242,6 +255,22 @@ impl Connection {
         }
     }
 
+    /// Notes that log messages from `level` on are wanted; `true` if the server has to be told.
+    #[must_use]
+    pub fn lower_log_level(&self, level: LogLevel) -> bool {
+        let wanted = level as u8 + 1;
+        let told = self
+            .log_level
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |known| {
+                (known == 0 || wanted < known).then_some(wanted)
+            });
+        told.is_ok()
+    }
+
+    pub(super) fn listening(&self) -> &Listening {
+        &self.listening
+    }
+
     fn mark_stale(&self, kinds: &[ListKind]) {
         for (bit, kind) in ListKind::ALL.into_iter().enumerate() {
             if kinds.contains(&kind) {
@@ -269,7 +298,8 @@ impl Connection {
                 tracing::warn!(service = %self.service, length, "a line from the service was too long and was dropped");
                 match id.and_then(|id| id.parse().ok()) {
                     Some(number) => {
-                        self.pending.answer(number, Ended::Fault(Box::new(self.too_long(length))));
+                        self.pending
+                            .answer(number, Ended::Fault(Box::new(self.too_long(length))));
                     }
                     None => return self.bad_line("too long"),
                 }
@@ -296,7 +326,9 @@ impl Connection {
             },
             Kind::Request if message.method() == method::PING => {
                 let id = message.id().unwrap_or("null");
-                self.respond(&Bytes::from(format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{}}}}")));
+                self.respond(&Bytes::from(format!(
+                    "{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{}}}}"
+                )));
             }
             Kind::Request => self.listener.request(self, message),
         }
@@ -316,7 +348,7 @@ impl Connection {
                 .replace(&range, own.as_bytes())
                 .finish();
             // A client that reads too slowly loses progress first.
-            drop(origin.related.send(out));
+            origin.related.send(out);
         }
     }
 
@@ -378,7 +410,10 @@ impl Connection {
             code::CHILD_STALLED,
             "child_stalled",
             Outcome::NotSent,
-            format!("service `{}` does not read its input; the call was not sent", self.service),
+            format!(
+                "service `{}` does not read its input; the call was not sent",
+                self.service
+            ),
         )
     }
 

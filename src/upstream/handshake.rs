@@ -32,12 +32,7 @@ impl Handshake for Greeting {
     type Session = Connection;
 
     fn begin(&self, io: ChildIo) -> BoxFuture<'static, Result<Arc<Connection>, HandshakeError>> {
-        let connection = Connection::new(
-            self.service.clone(),
-            self.variant,
-            io.stdin,
-            Arc::clone(&self.listener),
-        );
+        let connection = Connection::new(self.service.clone(), self.variant, io.stdin, Arc::clone(&self.listener));
         let reading = Arc::clone(&connection);
         let limit = self.line_limit;
         self.tasks.spawn("upstream.read", async move {
@@ -57,6 +52,7 @@ impl Handshake for Greeting {
                 .await
                 .map_err(|error| HandshakeError::new(error.to_string()))?;
             connection.introduce(introduction.clone());
+            connection.listen(&[]);
             learned.learned(&connection, Arc::new(introduction), Arc::new(offers.clone()));
             let watching = Arc::clone(&connection);
             tasks.spawn("upstream.refresh", async move {
@@ -81,7 +77,11 @@ async fn initialize(connection: &Arc<Connection>, learned: &dyn Learned) -> Resu
         }
     };
     let introduction = read_introduction(&result, "protocolVersion")
-        .filter(|introduction| introduction.known_revision().is_some_and(|revision| revision.era() == Era::Legacy))
+        .filter(|introduction| {
+            introduction
+                .known_revision()
+                .is_some_and(|revision| revision.era() == Era::Legacy)
+        })
         .ok_or_else(|| HandshakeError::new(format!("`initialize` was answered with {}", shortened(&result))))?;
     learned.speaks(connection.service(), Era::Legacy, true);
     connection.notify(&r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#.into());
@@ -104,7 +104,10 @@ async fn discover(connection: &Arc<Connection>, learned: &dyn Learned) -> Result
         .is_some_and(|versions| versions.iter().any(|version| version == Revision::NEWEST.as_str()));
     learned.speaks(connection.service(), Era::Modern, modern);
     if !modern {
-        return Err(HandshakeError::new(format!("`server/discover` was answered with {}", shortened(&result))));
+        return Err(HandshakeError::new(format!(
+            "`server/discover` was answered with {}",
+            shortened(&result)
+        )));
     }
     Ok(Introduction {
         revision: Revision::NEWEST.to_string(),
@@ -134,9 +137,14 @@ fn speaks_modern_only(error: &str) -> bool {
         .ok()
         .and_then(|error| error.get("code").and_then(Value::as_i64));
     code.is_some_and(|code| {
-        [code::METHOD_NOT_FOUND, code::HEADER_MISMATCH, code::MISSING_CLIENT_CAPABILITY, code::UNSUPPORTED_VERSION]
-            .map(i64::from)
-            .contains(&code)
+        [
+            code::METHOD_NOT_FOUND,
+            code::HEADER_MISMATCH,
+            code::MISSING_CLIENT_CAPABILITY,
+            code::UNSUPPORTED_VERSION,
+        ]
+        .map(i64::from)
+        .contains(&code)
     })
 }
 
@@ -197,6 +205,7 @@ impl Session for Connection {
     fn fail(&self, exit: &LastExit) {
         self.over(SessionEnd::Eof);
         self.close_writer();
+        self.listening().forget();
         self.end_calls(&self.exited(exit));
     }
 }

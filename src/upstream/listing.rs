@@ -43,7 +43,10 @@ pub(super) fn own_params(era: Era, extra: &str) -> String {
 
 /// The hub as an `Implementation`.
 pub(super) fn own_info() -> String {
-    format!("{{\"name\":\"mcpvisor\",\"version\":\"{}\"}}", env!("CARGO_PKG_VERSION"))
+    format!(
+        "{{\"name\":\"mcpvisor\",\"version\":\"{}\"}}",
+        env!("CARGO_PKG_VERSION")
+    )
 }
 
 /// Sends a request of the hub's own and waits for its result (raw).
@@ -57,6 +60,7 @@ pub(super) async fn ask(connection: &Arc<Connection>, method: &str, params: &str
     call.cancel_on_drop(false);
     match call.await {
         Ended::Fault(fault) => Err(AskError::Fault(fault.message)),
+        Ended::Cancelled => Err(AskError::Fault("the request was cancelled".to_owned())),
         Ended::Answer(message) => {
             let body = message.body_text().unwrap_or("null").to_owned();
             match message.kind() {
@@ -123,9 +127,10 @@ pub(super) async fn read_list(connection: &Arc<Connection>, kind: ListKind) -> R
             .and_then(|items| serde_json::from_str(items.get()).ok())
             .ok_or_else(malformed)?;
         for item in items {
-            match Offer::read(kind, item) {
-                Some(offer) => offers.push(offer),
-                None => tracing::warn!(service = %connection.service(), list = kind.field(), "an entry without a name was left out"),
+            if let Some(offer) = Offer::read(kind, item) {
+                offers.push(offer);
+            } else {
+                tracing::warn!(service = %connection.service(), list = kind.field(), "an entry without a name was left out");
             }
         }
         if offers.len() > MAX_ITEMS {

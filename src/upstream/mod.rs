@@ -7,6 +7,7 @@
 mod connection;
 mod handshake;
 mod introduction;
+mod listen;
 mod listing;
 mod pending;
 mod service;
@@ -16,5 +17,5 @@ mod variant;
 pub use connection::{Connection, Listener, SendError};
 pub use introduction::{Introduction, ListKind, Offer, Offers};
 pub use pending::{Ended, InFlight, Origin};
-pub use service::{Service, ServiceEvents, Unavailable, Wanted};
+pub use service::{Describe, Service, ServiceEvents, Unavailable, Wanted};
 pub use variant::{EraVerdict, Variant};

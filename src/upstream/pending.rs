@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use super::Connection;
 use crate::{
     jsonrpc::Message,
-    mcp::{HubFault, Outbox},
+    mcp::{HubFault, LogLevel, Outbox},
 };
 
 /// Whose call it is, for messages of the service that belong to it.
@@ -25,11 +25,15 @@ pub struct Origin {
     pub related: Arc<dyn Outbox>,
     /// The client's own progress token, raw.
     pub progress_token: Option<Box<str>>,
+    /// The least severe log message the caller wants; `None`: none at all.
+    pub log_from: Option<LogLevel>,
 }
 
 impl std::fmt::Debug for Origin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Origin").field("client", &self.client).finish_non_exhaustive()
+        f.debug_struct("Origin")
+            .field("client", &self.client)
+            .finish_non_exhaustive()
     }
 }
 
@@ -40,6 +44,8 @@ pub enum Ended {
     Answer(Message),
     /// Without one; the fault says why.
     Fault(Box<HubFault>),
+    /// The client took the request back.
+    Cancelled,
 }
 
 #[derive(Debug)]
@@ -58,8 +64,18 @@ pub(super) struct PendingCalls {
 struct Table {
     last: u64,
     calls: HashMap<u64, Pending>,
+    /// How many of them are clients' calls; the others are the hub's own.
+    of_clients: usize,
     /// Set once the connection is over: what later calls are refused with.
     ended: Option<Box<HubFault>>,
+}
+
+impl Table {
+    fn take(&mut self, number: u64) -> Option<Pending> {
+        let pending = self.calls.remove(&number)?;
+        self.of_clients -= usize::from(pending.origin.is_some());
+        Some(pending)
+    }
 }
 
 impl PendingCalls {
@@ -76,24 +92,28 @@ impl PendingCalls {
         }
         table.last += 1;
         let number = table.last;
+        table.of_clients += usize::from(origin.is_some());
         table.calls.insert(number, Pending { answer, origin });
         Ok((number, receiver))
     }
 
     /// Hands an answer to whoever waits; `false` if nobody does (late or never asked).
     pub(super) fn answer(&self, number: u64, ended: Ended) -> bool {
-        let pending = self.lock().calls.remove(&number);
+        let pending = self.lock().take(number);
         pending.is_some_and(|pending| pending.answer.send(ended).is_ok())
     }
 
     /// Forgets a call nobody waits for; `true` if it was still in flight.
     pub(super) fn forget(&self, number: u64) -> bool {
-        self.lock().calls.remove(&number).is_some()
+        self.lock().take(number).is_some()
     }
 
     /// Whose call `number` is.
     pub(super) fn origin(&self, number: u64) -> Option<Origin> {
-        self.lock().calls.get(&number).and_then(|pending| pending.origin.clone())
+        self.lock()
+            .calls
+            .get(&number)
+            .and_then(|pending| pending.origin.clone())
     }
 
     /// How many calls were ever begun.
@@ -101,9 +121,9 @@ impl PendingCalls {
         self.lock().last
     }
 
-    /// How many calls are in flight.
-    pub(super) fn len(&self) -> usize {
-        self.lock().calls.len()
+    /// How many calls of clients are in flight.
+    pub(super) fn of_clients(&self) -> usize {
+        self.lock().of_clients
     }
 
     /// The client whose call a message without attribution must belong to: the newest call's, if all calls in flight are one
@@ -134,6 +154,7 @@ impl PendingCalls {
                     ..fault.clone()
                 })
             });
+            table.of_clients = 0;
             std::mem::take(&mut table.calls)
         };
         for pending in calls.into_values() {

@@ -12,7 +12,7 @@ use super::{Connection, EraVerdict, Introduction, Listener, Offers, Variant, han
 use crate::{
     config::{self, EraChoice, ServiceName, Sharing},
     mcp::{Era, Features, HubFault, Outcome, code},
-    supervisor::{self, Event, State, Status, Unit, UnitContext, UnitSpec},
+    supervisor::{Event, State, Status, Unit, UnitContext, UnitSpec},
 };
 
 /// What connections find out.
@@ -73,7 +73,9 @@ pub struct Service {
 
 impl std::fmt::Debug for Service {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Service").field("name", &self.config.name).finish_non_exhaustive()
+        f.debug_struct("Service")
+            .field("name", &self.config.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -139,10 +141,7 @@ impl Service {
                 owner,
                 ..Variant::MODERN
             },
-            Era::Legacy if wanted.era == Era::Modern => Variant {
-                owner,
-                ..Variant::BASE
-            },
+            Era::Legacy if wanted.era == Era::Modern => Variant { owner, ..Variant::BASE },
             Era::Legacy => Variant {
                 era: Era::Legacy,
                 // Roots belong to one client: a connection that several share must not hold any.
@@ -169,7 +168,11 @@ impl Service {
     ///
     /// # Errors
     /// [`Unavailable`] at once if the service is down and will not be tried soon, else at the deadline.
-    pub async fn connection(self: &Arc<Self>, wanted: Wanted, deadline: Instant) -> Result<Arc<Connection>, Unavailable> {
+    pub async fn connection(
+        self: &Arc<Self>,
+        wanted: Wanted,
+        deadline: Instant,
+    ) -> Result<Arc<Connection>, Unavailable> {
         if let Some(connection) = self.ready(wanted) {
             return Ok(connection);
         }
@@ -189,17 +192,14 @@ impl Service {
         let mut slot = self.slot(variant);
         slot.unit.want();
         let mut verdict = self.verdict.subscribe();
-        let waited = timeout_at(
-            deadline,
-            async {
-                tokio::select! {
-                    status = slot.status.wait_for(|status| status.session.is_some() || !status.may_become_ready()) => {
-                        status.ok().and_then(|status| status.session.clone())
-                    }
-                    _ = verdict.wait_for(|verdict| speaks(*verdict, variant.era) == Some(false)) => None,
+        let waited = timeout_at(deadline, async {
+            tokio::select! {
+                status = slot.status.wait_for(|status| status.session.is_some() || !status.may_become_ready()) => {
+                    status.ok().and_then(|status| status.session.clone())
                 }
-            },
-        );
+                _ = verdict.wait_for(|verdict| speaks(*verdict, variant.era) == Some(false)) => None,
+            }
+        });
         match waited.await {
             Ok(Some(connection)) => Ok(connection),
             Ok(None) | Err(_) => Err(Unavailable(Box::new(self.unavailable(&slot.status.borrow())))),
@@ -281,8 +281,8 @@ impl Service {
             Greeting {
                 service: self.config.name.clone(),
                 variant,
-                listener: Arc::new(Relay(Arc::clone(&self.events))),
-                learned: Arc::new(Relay2(Arc::downgrade(self))),
+                listener: Arc::new(ListenerRelay(Arc::clone(&self.events))),
+                learned: Arc::new(LearnedRelay(Arc::downgrade(self))),
                 line_limit: self.line_limit,
                 tasks: self.context.tasks.clone(),
             },
@@ -346,7 +346,7 @@ impl Service {
             .partition(|slot| slot.variant == variant);
         self.slots.store(Arc::new(kept));
         for slot in gone {
-            slot.unit.retire();
+            drop(slot.unit.retire());
         }
     }
 
@@ -368,7 +368,7 @@ impl Service {
     pub fn retire(&self) {
         let _changing = self.lock();
         for slot in self.slots.swap(Arc::new(Vec::new())).iter() {
-            slot.unit.retire();
+            drop(slot.unit.retire());
         }
     }
 
@@ -411,7 +411,10 @@ impl Service {
             service: name.to_string(),
             retryable: true,
             outcome: Outcome::NotSent,
-            message: format!("service `{name}` is not available (state `{}`{why}); the call was not sent", state.as_str()),
+            message: format!(
+                "service `{name}` is not available (state `{}`{why}); the call was not sent",
+                state.as_str()
+            ),
             stderr: exit.map(|exit| exit.stderr.clone()).unwrap_or_default(),
         }
     }
@@ -425,9 +428,9 @@ fn speaks(verdict: EraVerdict, era: Era) -> Option<bool> {
 }
 
 /// Narrows the service's events to what a connection may call.
-struct Relay(Arc<dyn ServiceEvents>);
+struct ListenerRelay(Arc<dyn ServiceEvents>);
 
-impl Listener for Relay {
+impl Listener for ListenerRelay {
     fn notification(&self, from: &Arc<Connection>, message: crate::jsonrpc::Message) {
         self.0.notification(from, message);
     }
@@ -437,12 +440,14 @@ impl Listener for Relay {
     }
 }
 
-struct Relay2(std::sync::Weak<Service>);
+struct LearnedRelay(std::sync::Weak<Service>);
 
-impl Learned for Relay2 {
+impl Learned for LearnedRelay {
     fn learned(&self, from: &Arc<Connection>, introduction: Arc<Introduction>, offers: Arc<Offers>) {
         if let Some(service) = self.0.upgrade() {
-            service.events.learned(&service.config.name, from.variant(), introduction, offers);
+            service
+                .events
+                .learned(&service.config.name, from.variant(), introduction, offers);
         }
     }
 
@@ -452,6 +457,3 @@ impl Learned for Relay2 {
         }
     }
 }
-
-/// Re-exported for those who describe units.
-pub use supervisor::Command as UnitCommand;

@@ -20,7 +20,11 @@ pub(in crate::upstream) async fn read_lines(mut pipe: Receiver, limit: usize, mu
             Ok(count) => count,
         };
         // Grows for bulk and shrinks again, so that a quiet child holds little memory.
-        room = if count >= room { (room * 2).min(LARGEST_READ) } else { (room / 2).max(FIRST_READ) };
+        room = if count >= room {
+            (room * 2).min(LARGEST_READ)
+        } else {
+            (room / 2).max(FIRST_READ)
+        };
         while let Some(line) = splitter.next_line() {
             if !take(line) {
                 return;

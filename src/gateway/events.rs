@@ -1,0 +1,109 @@
+//! What services tell the gateway: lists, eras, states, and messages to clients.
+
+use std::sync::{Arc, OnceLock};
+
+use super::{Gateway, fanout, server_requests};
+use crate::{
+    catalog::{Presence, StoredOffers, fingerprint},
+    config::ServiceName,
+    jsonrpc::Message,
+    supervisor::State,
+    upstream::{Connection, EraVerdict, Introduction, Listener, Offers, ServiceEvents, Variant},
+};
+
+/// Keeps what is worth keeping over a restart. Called from reading tasks: must not block.
+pub trait Keeper: Send + Sync + 'static {
+    /// A service's catalogue changed.
+    fn keep_catalog(&self, service: &ServiceName, variant: Variant, fingerprint: String, stored: StoredOffers);
+    /// The eras of a service are known better.
+    fn keep_eras(&self, service: &ServiceName, fingerprint: String, verdict: EraVerdict);
+}
+
+/// Takes the events of all services. Made before the gateway's services, which it is given to.
+#[derive(Clone)]
+pub struct GatewayEvents {
+    gateway: Gateway,
+    keeper: Arc<OnceLock<Arc<dyn Keeper>>>,
+}
+
+impl std::fmt::Debug for GatewayEvents {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GatewayEvents").finish_non_exhaustive()
+    }
+}
+
+impl GatewayEvents {
+    /// Events of the services of `gateway`.
+    #[must_use]
+    pub fn new(gateway: Gateway) -> Self {
+        Self {
+            gateway,
+            keeper: Arc::default(),
+        }
+    }
+
+    /// From now on catalogues are kept by `keeper` (the first one given stays).
+    pub fn keep_with(&self, keeper: Arc<dyn Keeper>) {
+        drop(self.keeper.set(keeper));
+    }
+
+    fn fingerprint(&self, service: &ServiceName) -> Option<String> {
+        self.gateway
+            .shared
+            .services
+            .get(service)
+            .map(|service| fingerprint(service.config()))
+    }
+}
+
+impl Listener for GatewayEvents {
+    fn notification(&self, from: &Arc<Connection>, message: Message) {
+        fanout::notification(&self.gateway, from, &message);
+    }
+
+    fn request(&self, from: &Arc<Connection>, message: Message) {
+        server_requests::pass_on(&self.gateway, from, &message);
+    }
+}
+
+impl ServiceEvents for GatewayEvents {
+    fn learned(&self, service: &ServiceName, variant: Variant, introduction: Arc<Introduction>, offers: Arc<Offers>) {
+        let changed = self.gateway.catalog().learn(service, variant, &introduction, &offers);
+        if !changed.is_empty() {
+            fanout::lists_changed(&self.gateway, service, &changed);
+        }
+        if let (Some(keeper), Some(fingerprint), None) = (self.keeper.get(), self.fingerprint(service), variant.owner) {
+            keeper.keep_catalog(
+                service,
+                variant,
+                fingerprint,
+                StoredOffers::of(variant, &introduction, &offers),
+            );
+        }
+    }
+
+    fn verdict(&self, service: &ServiceName, verdict: EraVerdict) {
+        if let (Some(keeper), Some(fingerprint)) = (self.keeper.get(), self.fingerprint(service)) {
+            keeper.keep_eras(service, fingerprint, verdict);
+        }
+    }
+
+    fn state(&self, service: &ServiceName, variant: Variant, state: State) {
+        let Some(running) = self.gateway.shared.services.get(service) else {
+            return;
+        };
+        let live = running.live();
+        let presence = if live.is_empty() { Presence::Down } else { Presence::Up };
+        if self.gateway.catalog().set_presence(service, presence) {
+            fanout::lists_changed(&self.gateway, service, &crate::upstream::ListKind::ALL);
+        }
+        if state == State::Ready {
+            let uris = self.gateway.shared.subscriptions.uris(service, variant);
+            if !uris.is_empty() {
+                for connection in live.iter().filter(|live| live.variant() == variant) {
+                    self.gateway.watch_upstream(connection, &uris);
+                }
+            }
+        }
+    }
+}
