@@ -10,4 +10,5 @@ pub mod jsonrpc;
 pub mod lifecycle;
 pub mod mcp;
 pub mod supervisor;
+pub mod telemetry;
 pub mod upstream;

@@ -1,0 +1,244 @@
+//! Starts the log: stderr and, if wanted, a file a day.
+
+use std::{
+    fmt, io,
+    io::IsTerminal as _,
+    path::{Path, PathBuf},
+};
+
+use tracing_appender::{
+    non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard},
+    rolling::{InitError, RollingFileAppender, Rotation},
+};
+use tracing_subscriber::{
+    EnvFilter, Layer, Registry,
+    filter::ParseError,
+    fmt::{MakeWriter, layer},
+    layer::SubscriberExt as _,
+    registry::LookupSpan,
+    reload,
+    util::{SubscriberInitExt as _, TryInitError},
+};
+
+use super::{
+    child_log::{ChildLog, ChildLogs},
+    redact::{Redacting, Redactor},
+};
+use crate::config::{Log, LogFormat, Secret, ServiceName, Surroundings};
+
+/// Lines that may wait for a slow reader of stderr or a slow disk; more are dropped.
+const WAITING_LINES: usize = 4_096;
+
+/// Why logging could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// The level is none.
+    #[error("`log.level` is not understood")]
+    Level(#[source] ParseError),
+    /// The folder of the log files cannot be used.
+    #[error("cannot write logs to `{}`; set `log.dir`, or `log.keep_files: 0` for none", .folder.display())]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// Why.
+        #[source]
+        cause: InitError,
+    },
+    /// Logging was started before.
+    #[error("logging was already started")]
+    Twice(#[source] TryInitError),
+}
+
+/// Keeps logging alive; the last lines are written when it is dropped, so it must outlive everything that logs.
+#[must_use = "logging ends when this is dropped"]
+pub struct TelemetryGuard {
+    filter: reload::Handle<EnvFilter, Registry>,
+    redactor: Redactor,
+    children: ChildLogs,
+    _workers: Vec<WorkerGuard>,
+}
+
+impl fmt::Debug for TelemetryGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TelemetryGuard")
+    }
+}
+
+/// Starts logging to stderr, and to a file a day in `log.dir` or `<data_dir>/logs` unless `log.keep_files` is 0. Standard
+/// output is never written to. To be called once.
+///
+/// # Errors
+/// If the folder cannot be used, the level is none, or logging was started before.
+pub fn start(log: &Log, data_dir: &Path) -> Result<TelemetryGuard, TelemetryError> {
+    let redactor = Redactor::default();
+    let filter = EnvFilter::try_new(&log.level).map_err(TelemetryError::Level)?;
+    let (filter, handle) = reload::Layer::new(filter);
+    let mut workers = Vec::new();
+    let colour = io::stderr().is_terminal() && !Surroundings::of_process().variables.contains_key("NO_COLOR");
+    let stderr = to(io::stderr(), "log-stderr", &redactor, &mut workers);
+    let folder = log.dir.clone().unwrap_or_else(|| data_dir.join("logs"));
+    let folder = (log.keep_files > 0).then_some(folder);
+    let file = match &folder {
+        Some(folder) => Some(to(daily(folder, log.keep_files)?, "log-file", &redactor, &mut workers)),
+        None => None,
+    };
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(lines(log.format, stderr, colour))
+        .with(file.map(|file| lines(log.format, file, false)))
+        .try_init()
+        .map_err(TelemetryError::Twice)?;
+    Ok(TelemetryGuard {
+        filter: handle,
+        children: ChildLogs::new(
+            folder.map(|folder| folder.join("services")),
+            log.keep_files,
+            redactor.clone(),
+        ),
+        redactor,
+        _workers: workers,
+    })
+}
+
+impl TelemetryGuard {
+    /// Replaces the secrets that must not appear in any line: `config.secrets()`, at the start and after each reload.
+    pub fn hide(&self, secrets: &[Secret<String>]) {
+        self.redactor.set(secrets);
+    }
+
+    /// The redactor of all logs, for other texts that people see, such as the last lines of a service's stderr.
+    pub fn redactor(&self) -> Redactor {
+        self.redactor.clone()
+    }
+
+    /// Changes the level of a running hub.
+    ///
+    /// # Errors
+    /// If `level` is none.
+    pub fn set_level(&self, level: &str) -> Result<(), TelemetryError> {
+        let filter = EnvFilter::try_new(level).map_err(TelemetryError::Level)?;
+        if self.filter.reload(filter).is_err() {
+            tracing::error!("the level of the log could not be changed");
+        }
+        Ok(())
+    }
+
+    /// Where the stderr of `service` goes: `services/<name>.log` beside the hub's own log, 10 MiB a file.
+    pub fn child_log(&self, service: &ServiceName) -> ChildLog {
+        self.children.of(service)
+    }
+}
+
+/// A writer through a bounded queue and a thread of its own.
+fn to<W: io::Write + Send + 'static>(
+    writer: W,
+    thread: &'static str,
+    redactor: &Redactor,
+    workers: &mut Vec<WorkerGuard>,
+) -> Redacted {
+    let (queue, worker) = NonBlockingBuilder::default()
+        // The default of 128,000 costs 4 MiB at once.
+        .buffered_lines_limit(WAITING_LINES)
+        .lossy(true)
+        .thread_name(thread)
+        .finish(writer);
+    workers.push(worker);
+    Redacted {
+        queue,
+        redactor: redactor.clone(),
+    }
+}
+
+fn daily(folder: &Path, keep_files: usize) -> Result<RollingFileAppender, TelemetryError> {
+    RollingFileAppender::builder()
+        .rotation(Rotation::DAILY)
+        .filename_prefix("mcpvisor")
+        .filename_suffix("log")
+        .max_log_files(keep_files)
+        .build(folder)
+        .map_err(|cause| TelemetryError::Folder {
+            folder: folder.to_owned(),
+            cause,
+        })
+}
+
+fn lines<S>(format: LogFormat, writer: Redacted, colour: bool) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: tracing::Subscriber + for<'span> LookupSpan<'span>,
+{
+    match format {
+        LogFormat::Text => layer().with_ansi(colour).with_target(false).with_writer(writer).boxed(),
+        LogFormat::Json => layer().json().flatten_event(true).with_writer(writer).boxed(),
+    }
+}
+
+/// Makes a redacting writer for each line.
+#[derive(Clone)]
+struct Redacted {
+    queue: NonBlocking,
+    redactor: Redactor,
+}
+
+impl<'a> MakeWriter<'a> for Redacted {
+    type Writer = Redacting<NonBlocking>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        Redacting {
+            inner: self.queue.clone(),
+            redactor: self.redactor.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// The only test that starts logging: it can be started once per process.
+    #[test]
+    fn the_log_holds_no_canary_and_follows_its_level() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Log {
+            level: "warn".to_owned(),
+            format: LogFormat::Json,
+            ..Log::default()
+        };
+        let telemetry = start(&log, dir.path()).unwrap();
+        telemetry.hide(&[Secret::new("canary-\"0815\"".to_owned())]);
+        tracing::info!("too quiet");
+        tracing::warn!(token = "canary-\"0815\"", "with canary-\"0815\" inside");
+        telemetry.set_level("info").unwrap();
+        assert!(telemetry.set_level("a=b=c").is_err());
+        tracing::info!("now loud");
+        let name = ServiceName::new("svc").unwrap();
+        telemetry.child_log(&name).write_line("from a child");
+        assert!(matches!(start(&log, dir.path()), Err(TelemetryError::Twice(_))));
+        drop(telemetry);
+        let files: Vec<_> = fs::read_dir(dir.path().join("logs"))
+            .unwrap()
+            .map(|file| file.unwrap().path())
+            .collect();
+        let hub = files
+            .iter()
+            .find(|file| file.extension().is_some_and(|e| e == "log"))
+            .unwrap();
+        let text = fs::read_to_string(hub).unwrap();
+        assert!(
+            text.contains("with *** inside") && text.contains(r#""token":"***""#),
+            "{text}"
+        );
+        assert!(
+            text.contains("now loud") && !text.contains("too quiet") && !text.contains("0815"),
+            "{text}"
+        );
+        assert!(
+            text.lines()
+                .all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()),
+            "{text}"
+        );
+        let child = fs::read_to_string(dir.path().join("logs/services/svc.log")).unwrap();
+        assert!(child.ends_with(" from a child\n"), "{child}");
+    }
+}
