@@ -175,14 +175,15 @@ impl Catalog {
         self.change(|services| (services.remove(service).is_some(), ()));
     }
 
-    /// A service's program changed: what the old one offered is no longer believed.
-    pub fn forget(&self, service: &ServiceName) {
+    /// A service's program was replaced: what only the old one's connections offered is no longer believed.
+    pub fn keep_only(&self, service: &ServiceName, variants: &[Variant]) {
         self.change(|services| match services.get_mut(service) {
-            Some(listed) if !listed.variants.is_empty() => {
-                listed.variants.clear();
-                (true, ())
+            Some(listed) => {
+                let before = listed.variants.len();
+                listed.variants.retain(|variant, _| variants.contains(variant));
+                (listed.variants.len() != before, ())
             }
-            Some(_) | None => (false, ()),
+            None => (false, ()),
         });
     }
 

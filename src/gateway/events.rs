@@ -4,8 +4,8 @@ use std::sync::{Arc, OnceLock};
 
 use super::{Gateway, fanout, server_requests};
 use crate::{
-    catalog::{Presence, StoredOffers, fingerprint},
-    config::ServiceName,
+    catalog::{Presence, StoredOffers},
+    config::{self, ServiceName},
     jsonrpc::Message,
     supervisor::State,
     upstream::{Connection, EraVerdict, Introduction, Listener, Offers, ServiceEvents, Variant},
@@ -14,9 +14,9 @@ use crate::{
 /// Keeps what is worth keeping over a restart. Called from reading tasks: must not block.
 pub trait Keeper: Send + Sync + 'static {
     /// A service's catalogue changed.
-    fn keep_catalog(&self, service: &ServiceName, variant: Variant, fingerprint: String, stored: StoredOffers);
+    fn keep_catalog(&self, service: &config::Service, variant: Variant, stored: StoredOffers);
     /// The eras of a service are known better.
-    fn keep_eras(&self, service: &ServiceName, fingerprint: String, verdict: EraVerdict);
+    fn keep_eras(&self, service: &config::Service, verdict: EraVerdict);
 }
 
 /// Takes the events of all services. Made before the gateway's services, which it is given to.
@@ -46,14 +46,6 @@ impl GatewayEvents {
     pub fn keep_with(&self, keeper: Arc<dyn Keeper>) {
         drop(self.keeper.set(keeper));
     }
-
-    fn fingerprint(&self, service: &ServiceName) -> Option<String> {
-        self.gateway
-            .shared
-            .services
-            .get(service)
-            .map(|service| fingerprint(service.config()))
-    }
 }
 
 impl Listener for GatewayEvents {
@@ -67,24 +59,25 @@ impl Listener for GatewayEvents {
 }
 
 impl ServiceEvents for GatewayEvents {
-    fn learned(&self, service: &ServiceName, variant: Variant, introduction: Arc<Introduction>, offers: Arc<Offers>) {
-        let changed = self.gateway.catalog().learn(service, variant, &introduction, &offers);
+    fn learned(
+        &self,
+        service: &config::Service,
+        variant: Variant,
+        introduction: Arc<Introduction>,
+        offers: Arc<Offers>,
+    ) {
+        let changed = self.gateway.catalog().learn(&service.name, variant, &introduction, &offers);
         if !changed.is_empty() {
-            fanout::lists_changed(&self.gateway, service, &changed);
+            fanout::lists_changed(&self.gateway, &service.name, &changed);
         }
-        if let (Some(keeper), Some(fingerprint), None) = (self.keeper.get(), self.fingerprint(service), variant.owner) {
-            keeper.keep_catalog(
-                service,
-                variant,
-                fingerprint,
-                StoredOffers::of(variant, &introduction, &offers),
-            );
+        if let (Some(keeper), None) = (self.keeper.get(), variant.owner) {
+            keeper.keep_catalog(service, variant, StoredOffers::of(variant, &introduction, &offers));
         }
     }
 
-    fn verdict(&self, service: &ServiceName, verdict: EraVerdict) {
-        if let (Some(keeper), Some(fingerprint)) = (self.keeper.get(), self.fingerprint(service)) {
-            keeper.keep_eras(service, fingerprint, verdict);
+    fn verdict(&self, service: &config::Service, verdict: EraVerdict) {
+        if let Some(keeper) = self.keeper.get() {
+            keeper.keep_eras(service, verdict);
         }
     }
 

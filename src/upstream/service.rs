@@ -26,9 +26,9 @@ pub(super) trait Learned: Send + Sync + 'static {
 /// What a service tells those above it. Must not block.
 pub trait ServiceEvents: Listener {
     /// A connection learned what its server offers.
-    fn learned(&self, service: &ServiceName, variant: Variant, introduction: Arc<Introduction>, offers: Arc<Offers>);
+    fn learned(&self, service: &config::Service, variant: Variant, introduction: Arc<Introduction>, offers: Arc<Offers>);
     /// The eras the service speaks are known better now.
-    fn verdict(&self, service: &ServiceName, verdict: EraVerdict);
+    fn verdict(&self, service: &config::Service, verdict: EraVerdict);
     /// A unit changed its state.
     fn state(&self, service: &ServiceName, variant: Variant, state: State);
 }
@@ -60,7 +60,8 @@ struct Slot {
 
 /// Handle to one configured service.
 pub struct Service {
-    config: config::Service,
+    name: ServiceName,
+    config: ArcSwap<config::Service>,
     describe: Arc<Describe>,
     context: UnitContext,
     line_limit: usize,
@@ -74,7 +75,7 @@ pub struct Service {
 impl std::fmt::Debug for Service {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Service")
-            .field("name", &self.config.name)
+            .field("name", &self.name)
             .finish_non_exhaustive()
     }
 }
@@ -90,7 +91,8 @@ impl Service {
         known: EraVerdict,
     ) -> Arc<Self> {
         let service = Arc::new(Self {
-            config,
+            name: config.name.clone(),
+            config: ArcSwap::from_pointee(config),
             describe,
             context,
             line_limit,
@@ -105,14 +107,31 @@ impl Service {
 
     /// Its configuration.
     #[must_use]
-    pub fn config(&self) -> &config::Service {
-        &self.config
+    pub fn config(&self) -> arc_swap::Guard<Arc<config::Service>> {
+        self.config.load()
+    }
+
+    /// Takes over settings that concern no running process (see [`Self::same_process`]).
+    pub fn reconfigure(&self, config: config::Service) {
+        self.config.store(Arc::new(config));
+    }
+
+    /// Whether two configurations differ in nothing that a running process would notice.
+    #[must_use]
+    pub fn same_process(one: &config::Service, other: &config::Service) -> bool {
+        let mut like = other.clone();
+        like.prefix = one.prefix.clone();
+        like.when_down = one.when_down;
+        like.tools.clone_from(&one.tools);
+        like.timeouts.call = one.timeouts.call;
+        like.replace = one.replace;
+        *one == like
     }
 
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &ServiceName {
-        &self.config.name
+        &self.name
     }
 
     fn first_variant(&self) -> Variant {
@@ -123,7 +142,7 @@ impl Service {
     }
 
     fn era_for(&self, client: Era) -> Option<Era> {
-        match self.config.era {
+        match self.config().era {
             EraChoice::Legacy => Some(Era::Legacy),
             EraChoice::Modern => Some(Era::Modern),
             EraChoice::Match => self.verdict.borrow().choose(client),
@@ -132,7 +151,7 @@ impl Service {
 
     /// Which connection a client gets; `None` if it has to be found out first whether the server speaks the modern era.
     fn variant_for(&self, wanted: Wanted) -> Option<Variant> {
-        let owner = match self.config.sharing {
+        let owner = match self.config().sharing {
             Sharing::Shared => None,
             Sharing::PerClient => wanted.client,
         };
@@ -233,9 +252,9 @@ impl Service {
             features: Features::NONE,
             client: None,
         };
-        if self.config.enabled && self.variant_for(wanted).is_none() && !self.has_slot(Variant::MODERN) {
+        if self.config().enabled && self.variant_for(wanted).is_none() && !self.has_slot(Variant::MODERN) {
             let service = Arc::clone(self);
-            let deadline = Instant::now() + self.config.timeouts.start;
+            let deadline = Instant::now() + self.config().timeouts.start;
             self.context.tasks.clone().spawn("upstream.probe", async move {
                 service.find_out(wanted, deadline).await;
             });
@@ -254,8 +273,8 @@ impl Service {
             return;
         }
         let verdict = *self.verdict.borrow();
-        tracing::info!(service = %self.config.name, era = era.as_str(), does, "found out an era");
-        self.events.verdict(&self.config.name, verdict);
+        tracing::info!(service = %self.name, era = era.as_str(), does, "found out an era");
+        self.events.verdict(&self.config(), verdict);
     }
 
     fn has_slot(&self, variant: Variant) -> bool {
@@ -277,9 +296,9 @@ impl Service {
             return slot;
         }
         let unit = Unit::launch(
-            (self.describe)(&self.config, &variant),
+            (self.describe)(&self.config(), &variant),
             Greeting {
-                service: self.config.name.clone(),
+                service: self.name.clone(),
                 variant,
                 listener: Arc::new(ListenerRelay(Arc::clone(&self.events))),
                 learned: Arc::new(LearnedRelay(Arc::downgrade(self))),
@@ -309,7 +328,7 @@ impl Service {
                 let state = slot.status.borrow_and_update().state;
                 let Some(service) = weak.upgrade() else { return };
                 if last.replace(state) != Some(state) {
-                    service.events.state(&service.config.name, slot.variant, state);
+                    service.events.state(&service.name, slot.variant, state);
                 }
                 if service.is_wrong_era(slot.variant.era) {
                     service.remove(slot.variant);
@@ -329,7 +348,7 @@ impl Service {
     }
 
     fn is_wrong_era(&self, era: Era) -> bool {
-        self.config.era == EraChoice::Match && speaks(*self.verdict.borrow(), era) == Some(false) && {
+        self.config().era == EraChoice::Match && speaks(*self.verdict.borrow(), era) == Some(false) && {
             // A service that speaks neither era keeps its unit, so that its failure shows.
             let verdict = *self.verdict.borrow();
             !(verdict.legacy == Some(false) && verdict.modern == Some(false) && era == Era::Legacy)
@@ -401,7 +420,7 @@ impl Service {
     }
 
     fn unavailable(&self, status: &Status<Connection>) -> HubFault {
-        let name = &self.config.name;
+        let name = &self.name;
         let exit = status.last_exit.as_deref();
         let state = status.state;
         let why = exit.map_or_else(String::new, |exit| format!(": {exit}"));
@@ -447,7 +466,7 @@ impl Learned for LearnedRelay {
         if let Some(service) = self.0.upgrade() {
             service
                 .events
-                .learned(&service.config.name, from.variant(), introduction, offers);
+                .learned(&service.config(), from.variant(), introduction, offers);
         }
     }
 

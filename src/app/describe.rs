@@ -1,0 +1,85 @@
+//! From a configured service to the units that run it.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use crate::{
+    config::{self, Source},
+    supervisor::{Command, LineSink, RestartPolicy, Start, Timeouts, UnitSpec},
+    telemetry::ChildLog,
+    upstream::{Describe, Variant},
+};
+
+/// How long a connection beside the first one stays without a call, where nothing is set.
+const EXTRA_IDLE: Duration = Duration::from_mins(10);
+
+/// What units need to know of the hub.
+pub(super) struct Surroundings {
+    /// The hub's own binary, which is also the demo server.
+    pub(super) own_binary: PathBuf,
+    /// How long calls in flight are waited for before a stop.
+    pub(super) drain: Duration,
+    /// Opens the log of a service.
+    pub(super) log: Box<dyn Fn(&config::ServiceName) -> ChildLog + Send + Sync>,
+}
+
+struct Log(ChildLog);
+
+impl LineSink for Log {
+    fn write_line(&self, line: &str) {
+        self.0.write_line(line);
+    }
+}
+
+/// Describes the unit of each variant.
+pub(super) fn describe(surroundings: Surroundings) -> Arc<Describe> {
+    Arc::new(move |service, variant| unit(&surroundings, service, variant))
+}
+
+fn unit(surroundings: &Surroundings, service: &config::Service, variant: &Variant) -> UnitSpec {
+    let first = *variant == Variant::BASE;
+    let start = match (service.enabled, first, service.start) {
+        (false, _, _) => Start::Disabled,
+        (true, true, config::Start::Eager) => Start::Eager,
+        (true, true, config::Start::Lazy) | (true, false, _) => Start::Lazy,
+    };
+    UnitSpec {
+        service: service.name.clone(),
+        unit: variant.label(),
+        command: command(surroundings, &service.source),
+        timeouts: Timeouts {
+            start: service.timeouts.start,
+            drain: surroundings.drain,
+            stop: service.timeouts.stop,
+        },
+        restart: match service.restart.policy {
+            config::RestartPolicy::Always => RestartPolicy::Always,
+            config::RestartPolicy::OnFailure => RestartPolicy::OnFailure,
+            config::RestartPolicy::Never => RestartPolicy::Never,
+        },
+        max_delay: service.restart.max_delay,
+        start,
+        idle_timeout: service.idle_timeout.or((!first).then_some(EXTRA_IDLE)),
+        log: Some(Arc::new(Log((surroundings.log)(&service.name)))),
+    }
+}
+
+fn command(surroundings: &Surroundings, source: &Source) -> Command {
+    match source {
+        Source::Demo => Command {
+            program: surroundings.own_binary.display().to_string(),
+            args: vec!["demo-server".to_owned()],
+            env: Default::default(),
+            cwd: None,
+        },
+        Source::Command(command) => Command {
+            program: command.program.clone(),
+            args: command.args.clone(),
+            env: command
+                .env
+                .iter()
+                .map(|(name, value)| (name.clone(), value.expose().clone()))
+                .collect(),
+            cwd: command.cwd.clone(),
+        },
+    }
+}

@@ -1,0 +1,11 @@
+//! Puts the hub together: the only module that knows all others, and the order in which they begin and end.
+
+mod banner;
+mod describe;
+mod directory;
+mod keep;
+mod reload;
+mod services;
+mod start;
+
+pub use start::{RunError, run};
