@@ -5,11 +5,11 @@
 pub mod catalog;
 pub mod clock;
 pub mod config;
-pub mod demo;
 pub mod gateway;
 pub mod jsonrpc;
 pub mod lifecycle;
 pub mod mcp;
+pub mod storage;
 pub mod supervisor;
 pub mod telemetry;
 pub mod upstream;

@@ -10,7 +10,7 @@ use std::{
     fs::File,
     io::{self, Read, Write},
     os::{
-        fd::{AsFd, FromRawFd, OwnedFd},
+        fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd},
         unix::{net::UnixStream, process::CommandExt},
     },
     process::{Child, Command, ExitCode},
@@ -27,7 +27,7 @@ use nix::{
         signal::{Signal, killpg},
         wait::{WaitPidFlag, WaitStatus, waitpid},
     },
-    unistd::{Pid, dup2_stderr, dup2_stdin, dup2_stdout, getpid, getppid, setsid},
+    unistd::{Pid, close, dup2_stderr, dup2_stdin, dup2_stdout, getpid, getppid, setsid},
 };
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 
@@ -90,6 +90,7 @@ struct Guard {
 
 impl Guard {
     fn set_up(control: UnixStream) -> io::Result<Self> {
+        close_leaked(control.as_raw_fd());
         control.set_nonblocking(true)?;
         // A session of our own: signals from the hub's terminal are the hub's business. Fails only for a
         // group leader, which then has what it needs.
@@ -267,6 +268,23 @@ fn die_with(guard: Pid) -> io::Result<()> {
     } else {
         // The guard died before the kernel was told.
         Err(io::Error::from_raw_os_error(Errno::ESRCH as i32))
+    }
+}
+
+/// Closes what whoever started the hub left open in it: neither we nor the server should hold a stranger's pipe.
+fn close_leaked(control: RawFd) {
+    let Ok(entries) = std::fs::read_dir("/proc/self/fd") else {
+        return;
+    };
+    let open: Vec<RawFd> = entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect();
+    for fd in open {
+        if fd > 2 && fd != control {
+            // The listing itself is among them, and closed by now.
+            let _closed = close(fd);
+        }
     }
 }
 

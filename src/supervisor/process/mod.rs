@@ -14,3 +14,6 @@ pub use environment::{TREE_MARK, inherited};
 pub use exit::Exit;
 pub use spawn::{Process, ProcessEvent, SpawnError, raise_file_limit, spawn};
 pub use strays::{become_subreaper, sweep};
+
+#[cfg(test)]
+pub(in crate::supervisor) mod tests;
