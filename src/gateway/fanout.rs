@@ -124,7 +124,7 @@ fn log_message(gateway: &Gateway, from: &Arc<Connection>, message: &Message) {
             }
         }
         Err(()) => {
-            tracing::debug!(service = %from.service(), "a log message could belong to several clients and went to none")
+            tracing::debug!(service = %from.service(), "a log message could belong to several clients and went to none");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A request on its way to a service and its answer on the way back.
 
-use std::{sync::Arc, time::Instant as WallInstant};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::{
@@ -17,8 +17,12 @@ use crate::{
     jsonrpc::{Kind, Message},
     mcp::{Answered, CallParams, ErrorAnswer, HubFault, Outcome, code, field, method},
     supervisor::Event,
+    telemetry::CallOutcome,
     upstream::{Connection, Ended, ListKind, Service},
 };
+
+/// How many generations of a service one call may meet.
+const GENERATIONS: usize = 3;
 
 /// `tools/call` and `prompts/get`: found by name.
 pub(super) async fn named(
@@ -101,16 +105,53 @@ pub(super) async fn send(
     params: &CallParams<'_>,
     edit: Option<Edit>,
 ) -> Reply {
-    let begun = WallInstant::now();
-    let reply = match gateway.shared.services.get(name) {
-        Some(service) => match attempt(&service, caller, request, params, edit).await {
-            Ok(reply) => reply,
-            Err(fault) => Reply::error(request.id(), &ErrorAnswer::from(*fault), Answered::InBand),
-        },
-        None => Reply::error(request.id(), &ErrorAnswer::from(not_running(name)), Answered::InBand),
-    };
-    let _ = begun;
-    reply
+    let begun = std::time::Instant::now();
+    // A call that meets a service at the moment it is replaced goes to its successor.
+    for _ in 0..GENERATIONS {
+        let Some(service) = gateway.shared.services.get(name) else {
+            break;
+        };
+        let counted = InFlightCount::begin(&service);
+        let ended = attempt(&service, caller, request, params, edit.clone()).await;
+        drop(counted);
+        let (reply, outcome) = match ended {
+            Ok(reply) => {
+                let outcome = match (&reply.message, reply.error) {
+                    (None, _) => CallOutcome::Cancelled,
+                    (Some(_), Some(_)) => CallOutcome::Error,
+                    (Some(_), None) => CallOutcome::Ok,
+                };
+                (reply, outcome)
+            }
+            Err(fault) if fault.outcome == Outcome::NotSent && service.is_retired() => continue,
+            Err(fault) => {
+                let outcome = match fault.code {
+                    code::TIMEOUT => CallOutcome::Timeout,
+                    _ => CallOutcome::Unavailable,
+                };
+                (Reply::error(request.id(), &ErrorAnswer::from(*fault), Answered::InBand), outcome)
+            }
+        };
+        service.meter().answered(outcome, begun.elapsed());
+        return reply;
+    }
+    Reply::error(request.id(), &ErrorAnswer::from(not_running(name)), Answered::InBand)
+}
+
+/// Counts a call as in flight for as long as it lives, also if its future is dropped.
+struct InFlightCount<'a>(&'a Service);
+
+impl<'a> InFlightCount<'a> {
+    fn begin(service: &'a Service) -> Self {
+        service.meter().sent();
+        Self(service)
+    }
+}
+
+impl Drop for InFlightCount<'_> {
+    fn drop(&mut self) {
+        self.0.meter().over();
+    }
 }
 
 async fn attempt(

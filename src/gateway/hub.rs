@@ -12,7 +12,7 @@ use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Client, ClientId, Opening, Reply, caller::Caller, client::Cancel, complete, forward, greet, listen,
+    Client, ClientId, Opening, Reply, caller::Caller, client::Cancel, complete, fanout, forward, greet, listen,
     listen::Listens, lists, logging, server_requests, services::Services, subscriptions, subscriptions::Subscriptions,
 };
 use crate::{
@@ -71,6 +71,17 @@ impl Gateway {
     #[must_use]
     pub fn services(&self) -> Vec<Arc<Service>> {
         self.shared.services.all()
+    }
+
+    /// The service of that name, if it runs.
+    #[must_use]
+    pub fn service(&self, name: &ServiceName) -> Option<Arc<Service>> {
+        self.shared.services.get(name)
+    }
+
+    /// Tells everybody who sees `service` that what it offers may have changed.
+    pub fn lists_changed(&self, service: &ServiceName) {
+        fanout::lists_changed(self, service, &ListKind::ALL);
     }
 
     /// What is offered.

@@ -1,6 +1,9 @@
 //! One service: its connections by variant, and which of them serves whom.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
 
 use arc_swap::ArcSwap;
 use tokio::{
@@ -12,6 +15,7 @@ use super::{Connection, EraVerdict, Introduction, Listener, Offers, Variant, han
 use crate::{
     config::{self, EraChoice, ServiceName, Sharing},
     mcp::{Era, Features, HubFault, Outcome, code},
+    telemetry::CallMeter,
     supervisor::{Event, State, Status, Unit, UnitContext, UnitSpec},
 };
 
@@ -69,6 +73,9 @@ pub struct Service {
     slots: ArcSwap<Vec<Slot>>,
     /// Serialises the addition and removal of slots.
     changes: Mutex<()>,
+    /// Set once another generation took over: nothing is started any more.
+    retired: AtomicBool,
+    meter: CallMeter,
     verdict: watch::Sender<EraVerdict>,
 }
 
@@ -90,6 +97,7 @@ impl Service {
         events: Arc<dyn ServiceEvents>,
         known: EraVerdict,
     ) -> Arc<Self> {
+        let meter = CallMeter::new(&config.name);
         let service = Arc::new(Self {
             name: config.name.clone(),
             config: ArcSwap::from_pointee(config),
@@ -99,6 +107,8 @@ impl Service {
             events,
             slots: ArcSwap::from_pointee(Vec::new()),
             changes: Mutex::new(()),
+            retired: AtomicBool::new(false),
+            meter,
             verdict: watch::Sender::new(known),
         });
         service.slot(service.first_variant());
@@ -126,6 +136,18 @@ impl Service {
         like.timeouts.call = one.timeouts.call;
         like.replace = one.replace;
         *one == like
+    }
+
+    /// Counts its calls.
+    #[must_use]
+    pub fn meter(&self) -> &CallMeter {
+        &self.meter
+    }
+
+    /// Whether another generation has taken over.
+    #[must_use]
+    pub fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Acquire)
     }
 
     /// Its name.
@@ -208,7 +230,9 @@ impl Service {
     }
 
     async fn wait_ready(self: &Arc<Self>, variant: Variant, deadline: Instant) -> Result<Arc<Connection>, Unavailable> {
-        let mut slot = self.slot(variant);
+        let Some(mut slot) = self.slot(variant) else {
+            return Err(Unavailable(Box::new(self.replaced())));
+        };
         slot.unit.want();
         let mut verdict = self.verdict.subscribe();
         let waited = timeout_at(deadline, async {
@@ -228,7 +252,9 @@ impl Service {
     /// Tries the modern era on a process of its own, never on the one that serves.
     async fn find_out(self: &Arc<Self>, wanted: Wanted, deadline: Instant) -> Variant {
         let mut verdict = self.verdict.subscribe();
-        let mut slot = self.slot(Variant::MODERN);
+        let Some(mut slot) = self.slot(Variant::MODERN) else {
+            return Variant::BASE;
+        };
         slot.unit.want();
         let decided = async {
             tokio::select! {
@@ -285,15 +311,18 @@ impl Service {
         self.changes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The slot of a variant, launched if there is none.
-    fn slot(self: &Arc<Self>, variant: Variant) -> Slot {
+    /// The slot of a variant, launched if there is none; `None` once the service is retired.
+    fn slot(self: &Arc<Self>, variant: Variant) -> Option<Slot> {
         let found = |slots: &[Slot]| slots.iter().find(|slot| slot.variant == variant).cloned();
         if let Some(slot) = found(&self.slots.load()) {
-            return slot;
+            return Some(slot);
         }
         let _changing = self.lock();
         if let Some(slot) = found(&self.slots.load()) {
-            return slot;
+            return Some(slot);
+        }
+        if self.is_retired() {
+            return None;
         }
         let unit = Unit::launch(
             (self.describe)(&self.config(), &variant),
@@ -316,7 +345,7 @@ impl Service {
         slots.push(slot.clone());
         self.slots.store(Arc::new(slots));
         self.watch(&slot);
-        slot
+        Some(slot)
     }
 
     /// Publishes state changes, and removes a unit that turned out to be of the wrong era.
@@ -386,9 +415,22 @@ impl Service {
     /// Drains and stops every unit for good.
     pub fn retire(&self) {
         let _changing = self.lock();
+        self.retired.store(true, Ordering::Release);
         for slot in self.slots.swap(Arc::new(Vec::new())).iter() {
             drop(slot.unit.retire());
         }
+    }
+
+    /// Resolves when the first unit is ready or will not be soon, at the latest at `deadline`.
+    pub async fn settled(&self, deadline: Instant) {
+        let Some(mut slot) = self.slots.load().first().cloned() else {
+            return;
+        };
+        let settled = slot
+            .status
+            .wait_for(|status| status.session.is_some() || !status.may_become_ready());
+        // At the deadline the caller goes on with what there is.
+        drop(timeout_at(deadline, settled).await);
     }
 
     /// Every connection that is ready.
@@ -416,6 +458,18 @@ impl Service {
         let slots = self.slots.load();
         if let Some(slot) = slots.iter().find(|slot| slot.variant == connection.variant()) {
             slot.unit.report(event);
+        }
+    }
+
+    fn replaced(&self) -> HubFault {
+        HubFault {
+            code: code::UNAVAILABLE,
+            reason: "replaced",
+            service: self.name.to_string(),
+            retryable: true,
+            outcome: Outcome::NotSent,
+            message: format!("service `{}` was replaced or removed; the call was not sent", self.name),
+            stderr: Vec::new(),
         }
     }
 
