@@ -307,11 +307,16 @@ impl Session {
 
 /// Reads the params and decides the era.
 fn read<'a>(message: &Message, id: &'a str) -> Result<Request<'a>, ErrorAnswer> {
-    let params = match message.body_text() {
+    let params: Object = match message.body_text() {
         None => Object::new(),
         Some(text) => serde_json::from_str(text).map_err(|error| ErrorAnswer::invalid_params(error.to_string()))?,
     };
-    let meta = match message.body().and_then(|params| field(params.get(), "_meta")) {
+    let has_meta = params.contains_key("_meta");
+    let meta = match message
+        .body_text()
+        .filter(|_| has_meta)
+        .and_then(|params| field(params, "_meta"))
+    {
         None => RequestMeta::default(),
         Some(meta) => RequestMeta::read(meta)?,
     };
