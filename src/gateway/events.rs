@@ -66,7 +66,10 @@ impl ServiceEvents for GatewayEvents {
         introduction: Arc<Introduction>,
         offers: Arc<Offers>,
     ) {
-        let changed = self.gateway.catalog().learn(&service.name, variant, &introduction, &offers);
+        let changed = self
+            .gateway
+            .catalog()
+            .learn(&service.name, variant, &introduction, &offers);
         if !changed.is_empty() {
             fanout::lists_changed(&self.gateway, &service.name, &changed);
         }

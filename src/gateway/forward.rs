@@ -129,7 +129,10 @@ pub(super) async fn send(
                     code::TIMEOUT => CallOutcome::Timeout,
                     _ => CallOutcome::Unavailable,
                 };
-                (Reply::error(request.id(), &ErrorAnswer::from(*fault), Answered::InBand), outcome)
+                (
+                    Reply::error(request.id(), &ErrorAnswer::from(*fault), Answered::InBand),
+                    outcome,
+                )
             }
         };
         service.meter().answered(outcome, begun.elapsed());

@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use super::{
-    InFlight, Introduction, ListKind, Origin, Variant,
+    InFlight, Introduction, ListKind, Origin, Variant, faults,
     listen::Listening,
     pending::{Ended, PendingCalls},
     stdio::{WriteError, Writer},
@@ -22,8 +22,8 @@ use super::{
 use crate::{
     config::ServiceName,
     jsonrpc::{Kind, Line, Message, Splice, parse, parse_batch},
-    mcp::{HubFault, LogLevel, Outcome, code, field, method},
-    supervisor::{LastExit, SessionEnd},
+    mcp::{HubFault, LogLevel, field, method},
+    supervisor::SessionEnd,
 };
 
 /// Bad lines within [`BAD_WINDOW_SECONDS`] after which a child counts as broken.
@@ -161,8 +161,8 @@ impl Connection {
             Err(error) => {
                 self.pending.forget(number);
                 Err(SendError(Box::new(match error {
-                    WriteError::Full => self.stalled(),
-                    WriteError::Closed => self.gone(),
+                    WriteError::Full => faults::stalled(&self.service),
+                    WriteError::Closed => faults::gone(&self.service),
                 })))
             }
         }
@@ -299,7 +299,7 @@ impl Connection {
                 match id.and_then(|id| id.parse().ok()) {
                     Some(number) => {
                         self.pending
-                            .answer(number, Ended::Fault(Box::new(self.too_long(length))));
+                            .answer(number, Ended::Fault(Box::new(faults::too_long(&self.service, length))));
                     }
                     None => return self.bad_line("too long"),
                 }
@@ -365,69 +365,6 @@ impl Connection {
             self.over(SessionEnd::Garbage(why.to_owned()));
         }
         count < BAD_LINES
-    }
-
-    fn fault(&self, code: i32, reason: &'static str, outcome: Outcome, message: String) -> HubFault {
-        HubFault {
-            code,
-            reason,
-            service: self.service.to_string(),
-            retryable: outcome == Outcome::NotSent,
-            outcome,
-            message,
-            stderr: Vec::new(),
-        }
-    }
-
-    /// The connection is over and nothing more is known.
-    pub(super) fn gone(&self) -> HubFault {
-        self.fault(
-            code::CHILD_EXITED,
-            "child_exited",
-            Outcome::NotSent,
-            format!("service `{}` has just ended; the call was not sent", self.service),
-        )
-    }
-
-    /// The process ended while calls were in flight.
-    pub(super) fn exited(&self, exit: &LastExit) -> HubFault {
-        HubFault {
-            stderr: exit.stderr.clone(),
-            ..self.fault(
-                code::CHILD_EXITED,
-                "child_exited",
-                Outcome::Unknown,
-                format!(
-                    "service `{}` ended during the call ({exit}); whether the call took effect is not known",
-                    self.service
-                ),
-            )
-        }
-    }
-
-    fn stalled(&self) -> HubFault {
-        self.fault(
-            code::CHILD_STALLED,
-            "child_stalled",
-            Outcome::NotSent,
-            format!(
-                "service `{}` does not read its input; the call was not sent",
-                self.service
-            ),
-        )
-    }
-
-    fn too_long(&self, length: u64) -> HubFault {
-        self.fault(
-            code::OVERLOADED,
-            "answer_too_long",
-            Outcome::Done,
-            format!(
-                "service `{}` answered with {length} bytes in one message, more than `limits.max_line_bytes` allows; \
-                 the call ran, its answer was dropped",
-                self.service
-            ),
-        )
     }
 }
 

@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 use serde_json::{Value, value::RawValue};
 
 use super::{
-    Connection, Introduction, ListKind, Listener, Variant,
+    Connection, Introduction, ListKind, Listener, Variant, faults,
     listing::{AskError, ask, initialize_params, own_params, read_all, read_list},
     service::Learned,
     stdio::read_lines,
@@ -206,6 +206,6 @@ impl Session for Connection {
         self.over(SessionEnd::Eof);
         self.close_writer();
         self.listening().forget();
-        self.end_calls(&self.exited(exit));
+        self.end_calls(&faults::exited(self.service(), exit));
     }
 }

@@ -5,14 +5,17 @@
 //! see which tool, and nothing spawns a process: that is the supervisor's.
 
 mod connection;
+mod faults;
 mod handshake;
 mod introduction;
 mod listen;
 mod listing;
 mod pending;
 mod service;
+mod slots;
 mod stdio;
 mod variant;
+mod waiting;
 
 pub use connection::{Connection, Listener, SendError};
 pub use introduction::{Introduction, ListKind, Offer, Offers};

@@ -10,7 +10,7 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::Connection;
+use super::{Connection, faults};
 use crate::{
     jsonrpc::Message,
     mcp::{HubFault, LogLevel, Outbox},
@@ -204,7 +204,7 @@ impl Future for InFlight {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Ended> {
         Pin::new(&mut self.answer).poll(context).map(|ended| {
             self.done = true;
-            ended.unwrap_or_else(|_| Ended::Fault(Box::new(self.connection.gone())))
+            ended.unwrap_or_else(|_| Ended::Fault(Box::new(faults::gone(self.connection.service()))))
         })
     }
 }

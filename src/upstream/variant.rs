@@ -66,3 +66,11 @@ impl EraVerdict {
         }
     }
 }
+
+/// What is known about `era`.
+pub(super) fn speaks(verdict: EraVerdict, era: Era) -> Option<bool> {
+    match era {
+        Era::Legacy => verdict.legacy,
+        Era::Modern => verdict.modern,
+    }
+}

@@ -1,0 +1,160 @@
+//! Which connection serves a client, and how long it is waited for.
+
+use std::sync::Arc;
+
+use tokio::time::{Instant, timeout_at};
+
+use super::{Connection, Service, Unavailable, Variant, Wanted, faults, variant::speaks};
+use crate::{
+    clock,
+    config::{EraChoice, Sharing},
+    mcp::{Era, Features},
+    supervisor::{State, Status},
+};
+
+/// A restart that is further away than this is not waited for: the caller learns at once what is wrong.
+const WORTH_WAITING_MS: u64 = 2_000;
+
+impl Service {
+    pub(super) fn first_variant(&self) -> Variant {
+        match self.era_for(Era::Legacy) {
+            Some(Era::Modern) => Variant::MODERN,
+            Some(Era::Legacy) | None => Variant::BASE,
+        }
+    }
+
+    fn era_for(&self, client: Era) -> Option<Era> {
+        match self.config().era {
+            EraChoice::Legacy => Some(Era::Legacy),
+            EraChoice::Modern => Some(Era::Modern),
+            EraChoice::Match => self.verdict.borrow().choose(client),
+        }
+    }
+
+    /// Which connection a client gets; `None` if it has to be found out first whether the server speaks the modern era.
+    fn variant_for(&self, wanted: Wanted) -> Option<Variant> {
+        let owner = match self.config().sharing {
+            Sharing::Shared => None,
+            Sharing::PerClient => wanted.client,
+        };
+        Some(match self.era_for(wanted.era)? {
+            Era::Modern => Variant {
+                owner,
+                ..Variant::MODERN
+            },
+            Era::Legacy if wanted.era == Era::Modern => Variant { owner, ..Variant::BASE },
+            Era::Legacy => Variant {
+                era: Era::Legacy,
+                // Roots belong to one client: a connection that several share must not hold any.
+                features: if owner.is_some() {
+                    wanted.features
+                } else {
+                    wanted.features.without(Features::ROOTS)
+                },
+                owner,
+            },
+        })
+    }
+
+    /// The connection for `wanted` if it is ready now: no lock, no wait.
+    #[must_use]
+    pub fn ready(&self, wanted: Wanted) -> Option<Arc<Connection>> {
+        let variant = self.variant_for(wanted)?;
+        let slots = self.slots.load();
+        let slot = slots.iter().find(|slot| slot.variant == variant)?;
+        slot.status.borrow().session.clone()
+    }
+
+    /// The connection for `wanted`, started if need be and waited for until `deadline`.
+    ///
+    /// # Errors
+    /// [`Unavailable`] at once if the service is down and will not be tried soon, else at the deadline.
+    pub async fn connection(
+        self: &Arc<Self>,
+        wanted: Wanted,
+        deadline: Instant,
+    ) -> Result<Arc<Connection>, Unavailable> {
+        if let Some(connection) = self.ready(wanted) {
+            return Ok(connection);
+        }
+        let variant = match self.variant_for(wanted) {
+            Some(variant) => variant,
+            None => self.find_out(wanted, deadline).await,
+        };
+        let result = self.wait_ready(variant, deadline).await;
+        // A server that turned out to speak the other era only is asked in that one.
+        match (result, self.variant_for(wanted)) {
+            (Err(_), Some(better)) if better != variant => self.wait_ready(better, deadline).await,
+            (result, _) => result,
+        }
+    }
+
+    async fn wait_ready(self: &Arc<Self>, variant: Variant, deadline: Instant) -> Result<Arc<Connection>, Unavailable> {
+        let Some(mut slot) = self.slot(variant) else {
+            return Err(Unavailable(Box::new(faults::replaced(&self.name))));
+        };
+        slot.unit.want();
+        let since = clock::now_unix_millis();
+        let mut verdict = self.verdict.subscribe();
+        let waited = timeout_at(deadline, async {
+            tokio::select! {
+                status = slot.status.wait_for(|status| status.session.is_some() || is_hopeless(status, since)) => {
+                    status.ok().and_then(|status| status.session.clone())
+                }
+                _ = verdict.wait_for(|verdict| speaks(*verdict, variant.era) == Some(false)) => None,
+            }
+        });
+        match waited.await {
+            Ok(Some(connection)) => Ok(connection),
+            Ok(None) | Err(_) => Err(Unavailable(Box::new(faults::unavailable(
+                &self.name,
+                &slot.status.borrow(),
+            )))),
+        }
+    }
+
+    /// Tries the modern era on a process of its own, never on the one that serves.
+    async fn find_out(self: &Arc<Self>, wanted: Wanted, deadline: Instant) -> Variant {
+        let mut verdict = self.verdict.subscribe();
+        let Some(mut slot) = self.slot(Variant::MODERN) else {
+            return Variant::BASE;
+        };
+        slot.unit.want();
+        let decided = async {
+            tokio::select! {
+                _ = verdict.wait_for(|verdict| verdict.modern.is_some()) => {}
+                // The probe died without a word, or hung until its limit: this server is legacy.
+                _ = slot.status.wait_for(|status| {
+                    status.last_exit.is_some() || !status.may_become_ready()
+                }) => self.decide(Era::Modern, false),
+            }
+        };
+        if timeout_at(deadline, decided).await.is_err() {
+            return Variant::BASE;
+        }
+        self.variant_for(wanted).unwrap_or(Variant::BASE)
+    }
+
+    /// Finds out in the background whether the server speaks the modern era, if that is not known.
+    pub fn find_out_era(self: &Arc<Self>) {
+        let wanted = Wanted {
+            era: Era::Modern,
+            features: Features::NONE,
+            client: None,
+        };
+        if self.config().enabled && self.variant_for(wanted).is_none() && !self.has_slot(Variant::MODERN) {
+            let service = Arc::clone(self);
+            let deadline = Instant::now() + self.config().timeouts.start;
+            self.context.tasks.clone().spawn("upstream.probe", async move {
+                service.find_out(wanted, deadline).await;
+            });
+        }
+    }
+}
+
+/// Whether waiting on makes no sense: the unit won't be tried again soon, or has failed since the wait began.
+fn is_hopeless(status: &Status<Connection>, since: u64) -> bool {
+    let failed_meanwhile = status.last_exit.as_ref().is_some_and(|exit| exit.at_unix_ms > since);
+    let far_away = status.retry_at.is_some_and(|at| at > since + WORTH_WAITING_MS);
+    !status.may_become_ready() || (status.state == State::Backoff && (failed_meanwhile || far_away))
+}
