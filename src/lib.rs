@@ -6,6 +6,7 @@ pub mod catalog;
 pub mod clock;
 pub mod config;
 pub mod demo;
+pub mod downstream;
 pub mod gateway;
 pub mod jsonrpc;
 pub mod lifecycle;

@@ -1,0 +1,274 @@
+//! Deadlines of a connection: for the head of a request, for an idle connection, for a peer that does not read.
+//!
+//! hyper's own header timeout counts from the end of the answer before, so that it would also close idle connections that
+//! clients mean to use again. This one counts from the first byte of a head, and costs a timer only where a head
+//! comes in pieces.
+
+use std::{
+    future::Future,
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Instant, Sleep},
+};
+
+/// What one connection may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// For the head of a request, from its first byte; for the first byte of a new connection.
+    pub(crate) head: Duration,
+    /// For the next request. May last up to twice as long.
+    pub(crate) idle: Duration,
+    /// For a peer that takes no byte of what it is sent.
+    pub(crate) stall: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            head: Duration::from_secs(10),
+            idle: Duration::from_secs(90),
+            stall: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What the requests of a connection tell its deadlines.
+#[derive(Debug, Default)]
+pub(crate) struct Pulse {
+    busy: AtomicUsize,
+    begun: AtomicUsize,
+}
+
+/// A request that is being answered; no deadline for reading runs meanwhile.
+#[derive(Debug)]
+pub(crate) struct Busy(Arc<Pulse>);
+
+impl Pulse {
+    /// The head of a request has arrived.
+    pub(crate) fn begin(self: &Arc<Self>) -> Busy {
+        self.busy.fetch_add(1, Ordering::Relaxed);
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        Busy(Arc::clone(self))
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.busy.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wait {
+    Head,
+    Idle,
+}
+
+#[derive(Debug)]
+struct Timer {
+    wait: Wait,
+    /// Requests begun when it was set.
+    begun: usize,
+    sleep: Pin<Box<Sleep>>,
+}
+
+/// A socket with deadlines.
+#[derive(Debug)]
+pub(crate) struct Timed<T> {
+    io: T,
+    pulse: Arc<Pulse>,
+    patience: Patience,
+    fresh: bool,
+    http2: bool,
+    /// Requests begun when bytes last came while none was being answered.
+    head: Option<usize>,
+    reading: Option<Timer>,
+    writing: Option<Pin<Box<Sleep>>>,
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Timed<T> {
+    /// Watches `io`.
+    pub(crate) fn new(io: T, pulse: Arc<Pulse>, patience: Patience) -> Self {
+        Self {
+            io,
+            pulse,
+            patience,
+            fresh: true,
+            http2: false,
+            head: None,
+            reading: None,
+            writing: None,
+        }
+    }
+
+    fn arrived(&mut self, bytes: &[u8]) {
+        if self.fresh {
+            self.fresh = false;
+            // HTTP/2 has frames at any time; its own pings find dead peers.
+            self.http2 = bytes.starts_with(b"PRI ");
+        }
+        if self.pulse.busy.load(Ordering::Relaxed) == 0 {
+            self.head = Some(self.pulse.begun.load(Ordering::Relaxed));
+        }
+    }
+
+    /// Whether a deadline has passed while nothing came.
+    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<Wait> {
+        if self.http2 || self.pulse.busy.load(Ordering::Relaxed) > 0 {
+            return Poll::Pending;
+        }
+        let begun = self.pulse.begun.load(Ordering::Relaxed);
+        let wait = if self.fresh || self.head == Some(begun) {
+            Wait::Head
+        } else {
+            Wait::Idle
+        };
+        let length = match wait {
+            Wait::Head => self.patience.head,
+            Wait::Idle => self.patience.idle,
+        };
+        let timer = self.reading.get_or_insert_with(|| Timer {
+            wait,
+            begun,
+            sleep: Box::pin(tokio::time::sleep(length)),
+        });
+        if timer.wait != wait || (wait == Wait::Head && timer.begun != begun) {
+            timer.sleep.as_mut().reset(Instant::now() + length);
+            (timer.wait, timer.begun) = (wait, begun);
+        }
+        while timer.sleep.as_mut().poll(cx).is_ready() {
+            if timer.begun == begun {
+                return Poll::Ready(wait);
+            }
+            // Requests came since it was set: an idle timer is moved only when it runs out.
+            timer.sleep.as_mut().reset(Instant::now() + length);
+            timer.begun = begun;
+        }
+        Poll::Pending
+    }
+
+    fn poll_stalled(&mut self, cx: &mut Context<'_>, answer: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if answer.is_ready() {
+            self.writing = None;
+            return answer;
+        }
+        let stall = self.patience.stall;
+        let sleep = self.writing.get_or_insert_with(|| Box::pin(tokio::time::sleep(stall)));
+        sleep
+            .as_mut()
+            .poll(cx)
+            .map(|()| Err(io::Error::new(io::ErrorKind::TimedOut, "the peer does not read")))
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Timed<T> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        match Pin::new(&mut self.io).poll_read(cx, buf) {
+            Poll::Ready(answer) => {
+                let bytes = buf.filled().get(before..).unwrap_or_default();
+                if !bytes.is_empty() {
+                    self.arrived(bytes);
+                }
+                Poll::Ready(answer)
+            }
+            Poll::Pending => self.poll_late(cx).map(|wait| {
+                if wait == Wait::Head && !self.fresh {
+                    let late = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+                    // As much as the socket takes at once: whoever sends half a head may never read.
+                    drop(Pin::new(&mut self.io).poll_write(cx, late));
+                }
+                Ok(())
+            }),
+        }
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Timed<T> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let answer = Pin::new(&mut self.io).poll_write(cx, buf);
+        self.poll_stalled(cx, answer)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let answer = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        self.poll_stalled(cx, answer)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+
+    use super::*;
+
+    fn pair() -> (Timed<DuplexStream>, DuplexStream, Arc<Pulse>) {
+        let (near, far) = tokio::io::duplex(64);
+        let pulse = Arc::new(Pulse::default());
+        (Timed::new(near, Arc::clone(&pulse), Patience::default()), far, pulse)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn half_a_head_is_waited_for_ten_seconds() {
+        let (mut near, mut far, _) = pair();
+        let begun = Instant::now();
+        far.write_all(b"GET / HT").await.unwrap();
+        let mut seen = Vec::new();
+        near.read_to_end(&mut seen).await.unwrap();
+        assert_eq!((seen.as_slice(), begun.elapsed().as_secs()), (&b"GET / HT"[..], 10));
+        drop(near);
+        let mut answer = String::new();
+        far.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_long_call_has_no_deadline_and_an_idle_connection_a_long_one() {
+        let (mut near, mut far, pulse) = pair();
+        let begun = Instant::now();
+        far.write_all(b"GET /").await.unwrap();
+        let mut buffer = [0; 5];
+        near.read_exact(&mut buffer).await.unwrap();
+        let busy = pulse.begin();
+        let long = tokio::time::timeout(Duration::from_secs(1000), near.read_u8()).await;
+        assert!(long.is_err(), "still open");
+        drop(busy);
+        assert!(near.read_u8().await.is_err(), "closed when idle");
+        let idle = begun.elapsed().as_secs() - 1000;
+        assert!((89..=181).contains(&idle), "{idle}");
+        assert!(far.write_all(b"x").await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_read_is_given_up() {
+        let (mut near, _far, _) = pair();
+        let error = near.write_all(&[0; 100]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+}
