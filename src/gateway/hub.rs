@@ -261,6 +261,15 @@ impl Gateway {
         self.shared.draining.cancel();
     }
 
+    /// Ends the calls that are still with services, each with an error that says why.
+    pub fn cut_off(&self) {
+        for service in self.shared.services.all() {
+            for connection in service.live() {
+                connection.cut_off();
+            }
+        }
+    }
+
     /// How many calls are with services.
     #[must_use]
     pub fn calls_in_flight(&self) -> usize {

@@ -235,6 +235,11 @@ impl Connection {
         self.writer.close();
     }
 
+    /// The hub stops: ends every call, as the service can't be waited for.
+    pub fn cut_off(&self) {
+        self.pending.end(&faults::draining(&self.service));
+    }
+
     pub(super) fn end_calls(&self, fault: &HubFault) {
         self.pending.end(fault);
     }

@@ -50,6 +50,14 @@ pub(super) fn too_long(service: &ServiceName, length: u64) -> HubFault {
     fault(service, code::OVERLOADED, "answer_too_long", Outcome::Done, message)
 }
 
+/// The hub stops and can't wait any longer.
+pub(super) fn draining(service: &ServiceName) -> HubFault {
+    let message = format!(
+        "the hub is stopping and service `{service}` did not answer in time; whether the call took effect is not known"
+    );
+    fault(service, code::DRAINING, "draining", Outcome::Unknown, message)
+}
+
 /// Another generation took over before the call was sent.
 pub(super) fn replaced(service: &ServiceName) -> HubFault {
     let message = format!("service `{service}` was replaced or removed; the call was not sent");

@@ -1,0 +1,124 @@
+//! Keeps what was learned over restarts: from the services to the database, without anybody waiting for it.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use tokio::sync::mpsc;
+
+use crate::{
+    catalog::{Catalog, StoredOffers, fingerprint},
+    clock,
+    config::{self, Config, ServiceName},
+    gateway::Keeper,
+    lifecycle::Tasks,
+    storage::{QueryError, Storage, StoredCatalog, StoredEra},
+    upstream::{EraVerdict, Variant},
+};
+
+/// Records that may wait for the disk. More are dropped: they are learned again at the next start.
+const WAITING: usize = 256;
+/// How long a verdict about an era is believed, in milliseconds: a server may be updated behind the same command.
+const VERDICT_TTL_MS: u64 = 24 * 60 * 60 * 1000;
+
+enum Record {
+    Catalog(Box<StoredCatalog>),
+    Eras(StoredEra),
+}
+
+struct Queue(mpsc::Sender<Record>);
+
+impl Queue {
+    fn push(&self, record: Record) {
+        if self.0.try_send(record).is_err() {
+            tracing::warn!("what a service offers could not be stored: the disk does not keep up");
+        }
+    }
+}
+
+impl Keeper for Queue {
+    fn keep_catalog(&self, service: &config::Service, variant: Variant, stored: StoredOffers) {
+        match serde_json::to_string(&stored) {
+            Ok(body) => self.push(Record::Catalog(Box::new(StoredCatalog {
+                service: service.name.to_string(),
+                variant: variant.label(),
+                fingerprint: fingerprint(service),
+                body,
+                updated_unix_ms: clock::now_unix_millis(),
+            }))),
+            Err(error) => tracing::warn!(service = %service.name, %error, "a catalogue could not be stored"),
+        }
+    }
+
+    fn keep_eras(&self, service: &config::Service, verdict: EraVerdict) {
+        self.push(Record::Eras(StoredEra {
+            service: service.name.to_string(),
+            fingerprint: fingerprint(service),
+            legacy: verdict.legacy,
+            modern: verdict.modern,
+            checked_unix_ms: clock::now_unix_millis(),
+        }));
+    }
+}
+
+/// A keeper that writes behind a bounded queue; what is queued at the stop is still written.
+pub(super) fn keeper(storage: &Storage, tasks: &Tasks) -> Arc<dyn Keeper> {
+    let (sender, mut records) = mpsc::channel(WAITING);
+    let (storage, stop) = (storage.clone(), tasks.stop_token());
+    tasks.spawn("app.keep", async move {
+        loop {
+            let record = tokio::select! {
+                record = records.recv() => record,
+                () = stop.cancelled() => records.try_recv().ok(),
+            };
+            let Some(record) = record else { return };
+            let written = match record {
+                Record::Catalog(catalog) => storage.catalogs().save(&catalog).await,
+                Record::Eras(eras) => storage.eras().save(&eras).await,
+            };
+            if let Err(error) = written {
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(error, "what a service offers could not be stored");
+            }
+        }
+    });
+    Arc::new(Queue(sender))
+}
+
+/// Puts what was offered last into the catalog, for services whose command is still the same.
+pub(super) async fn recall(
+    storage: &Storage,
+    config: &Config,
+    catalog: &Catalog,
+) -> Result<BTreeMap<ServiceName, EraVerdict>, QueryError> {
+    let current = |name: &str, stored: &str| {
+        let service = config.services.get(name).filter(|service| service.enabled)?;
+        (fingerprint(service) == stored).then(|| service.name.clone())
+    };
+    for stored in storage.catalogs().load_all().await? {
+        let Some(name) = current(&stored.service, &stored.fingerprint) else {
+            continue;
+        };
+        match serde_json::from_str::<StoredOffers>(&stored.body) {
+            Ok(offers) => {
+                let (variant, introduction, offers) = offers.into_parts();
+                catalog.learn(&name, variant, &Arc::new(introduction), &Arc::new(offers));
+            }
+            Err(error) => tracing::warn!(service = %name, %error, "a stored catalogue could not be read"),
+        }
+    }
+    let now = clock::now_unix_millis();
+    let mut eras = BTreeMap::new();
+    for stored in storage.eras().load_all().await? {
+        if now.saturating_sub(stored.checked_unix_ms) < VERDICT_TTL_MS
+            && let Some(name) = current(&stored.service, &stored.fingerprint)
+        {
+            eras.insert(
+                name,
+                EraVerdict {
+                    legacy: stored.legacy,
+                    modern: stored.modern,
+                },
+            );
+        }
+    }
+    Ok(eras)
+}

@@ -1,0 +1,232 @@
+//! Start and stop, in order.
+
+use std::{io::Write as _, sync::Arc, time::Duration};
+
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::{
+    banner::{Addresses, banner},
+    describe::{Surroundings, describe},
+    directory::Directory,
+    keep::{keeper, recall},
+    reload,
+    services::Launcher,
+};
+use crate::{
+    admin,
+    catalog::Catalog,
+    config::{Config, Flags, Loaded, Transport},
+    downstream,
+    gateway::{Gateway, GatewayEvents},
+    lifecycle::{Ending, Readiness, Tasks, signals},
+    storage::{DataDir, HubInfo, HubRun, LockError, OpenError, QueryError, Storage},
+    supervisor::{Permits, UnitContext, process},
+    telemetry::TelemetryGuard,
+};
+
+/// After the drain: how long children, storage and logs may take to end.
+const LAST_GRACE: Duration = Duration::from_secs(2);
+/// How often calls in flight are looked at during the drain.
+const DRAIN_POLL: Duration = Duration::from_millis(20);
+
+/// Why the hub could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A door's address can't be had.
+    #[error(transparent)]
+    Bind(#[from] downstream::BindError),
+    /// The data folder can't be used, or belongs to another hub.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The database can't be used.
+    #[error("could not open the database")]
+    Open(#[from] OpenError),
+    /// The database can't be read.
+    #[error("could not read the database")]
+    Query(#[from] QueryError),
+    /// The system refuses something every process may do.
+    #[error("could not {act}")]
+    System {
+        /// What was tried.
+        act: &'static str,
+        /// Why not.
+        #[source]
+        cause: std::io::Error,
+    },
+}
+
+impl RunError {
+    /// Whether the one who started the hub can mend it by other settings (exit code 78).
+    #[must_use]
+    pub fn is_configuration(&self) -> bool {
+        match self {
+            Self::Bind(_) | Self::Lock(_) => true,
+            Self::Open(_) | Self::Query(_) | Self::System { .. } => false,
+        }
+    }
+}
+
+/// Runs the hub until it is asked to stop. Nothing is served and no child started before all addresses are bound.
+///
+/// # Errors
+/// [`RunError`] if the start fails.
+pub async fn run(flags: &Flags, loaded: Loaded, telemetry: Arc<TelemetryGuard>) -> Result<Ending, RunError> {
+    let config = Arc::new(loaded.config.clone());
+    let doors = downstream::bind(&config)?;
+    let admin_door = admin::bind(&config)?;
+    let folder = DataDir::lock(&config.data_dir)?;
+    let tasks = Tasks::default();
+    let reloads = signals::install(&tasks).map_err(system("handle signals"))?;
+    let own_binary = std::env::current_exe().map_err(system("find the hub's own binary"))?;
+    if let Err(error) = process::raise_file_limit() {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+    process::become_subreaper();
+
+    let storage = Storage::open_in(folder).await?;
+    let hub_id: Arc<str> = format!("{}-{}", std::process::id(), crate::clock::now_unix_millis()).into();
+    sweep_leftovers(&storage, &hub_id).await;
+
+    let gateway = Gateway::new(Catalog::new(config.limits.page_size));
+    let events = GatewayEvents::new(gateway.clone());
+    let units = tokio_util::sync::CancellationToken::new();
+    let logs = Arc::clone(&telemetry);
+    let launcher = Launcher {
+        gateway: gateway.clone(),
+        events: events.clone(),
+        describe: describe(Surroundings {
+            own_binary: own_binary.clone(),
+            drain: config.limits.drain,
+            log: Box::new(move |service| logs.child_log(service)),
+        }),
+        context: UnitContext {
+            tasks: tasks.clone(),
+            permits: Permits::new(config.limits.concurrent_starts),
+            guard: own_binary,
+            hub_id: Arc::clone(&hub_id),
+            stop: units.clone(),
+            stop_budget: config.limits.stop_budget,
+        },
+        line_limit: config.limits.max_line_bytes,
+        name_limit: config.names.max_length,
+        tasks: tasks.clone(),
+    };
+    for service in config.services.values() {
+        launcher.list(service);
+    }
+    let eras = recall(&storage, &config, gateway.catalog()).await?;
+    events.keep_with(keeper(&storage, &tasks));
+
+    let readiness = Readiness::default();
+    let starting = readiness.wait_for("services");
+    let addresses = Addresses {
+        http: doors.address(),
+        admin: admin_door.address(),
+    };
+    let doors = doors.serve(&config, gateway.clone(), &tasks, readiness.clone());
+    let directory = Arc::new(Directory::new(gateway.clone(), config.clone()));
+    let admin_door = admin_door.serve(&config, Arc::clone(&directory) as _, &tasks, readiness.clone());
+    let hub_file = HubInfo::of_this_process(addresses.http_url(), addresses.admin_url())
+        .write(&config.data_dir)
+        .map_err(system("write `hub.json` into the data folder"))?;
+    say(&banner(&config, addresses));
+
+    launcher.launch_all(&config, eras);
+    drop(starting);
+    reload::follow(flags, &loaded, launcher, directory, Arc::clone(&telemetry), reloads, &tasks);
+    serve_stdio(&config, &gateway, &tasks);
+
+    let asked = tasks.asked_or_failed().await;
+    tracing::info!("stopping: calls in flight may finish");
+    let cut = drain(&config, &gateway, &doors, &admin_door, &tasks).await;
+    units.cancel();
+    let ending = tasks.finish(stop_grace(&config)).await;
+    if let Err(error) = storage.leftovers().end(&hub_id).await {
+        tracing::warn!(%error, "the end of this run could not be noted");
+    }
+    storage.close().await;
+    drop(hub_file);
+    tracing::info!(?ending, cut, "stopped");
+    Ok(ending.and(asked))
+}
+
+fn system(act: &'static str) -> impl Fn(std::io::Error) -> RunError {
+    move |cause| RunError::System { act, cause }
+}
+
+/// The slowest service sets how long the stop of all may take.
+fn stop_grace(config: &Config) -> Duration {
+    let slowest = config.services.values().map(|service| service.timeouts.stop).max();
+    (slowest.unwrap_or_default() + LAST_GRACE).min(config.limits.stop_budget)
+}
+
+/// Kills what a hub that is gone left behind. A living neighbour has another data folder, and its run still runs.
+async fn sweep_leftovers(storage: &Storage, hub_id: &str) {
+    let runs = storage.leftovers().runs().await.unwrap_or_else(|error| {
+        tracing::warn!(%error, "left-over processes could not be looked up");
+        Vec::new()
+    });
+    for run in runs.iter().filter(|run| !run.is_running()) {
+        let mark = run.hub_id.clone();
+        let swept = tokio::task::spawn_blocking(move || process::sweep(&mark, None)).await;
+        if let Ok(count @ 1..) = swept {
+            tracing::warn!(count, "killed processes that a hub that is gone had left");
+        }
+        if let Err(error) = storage.leftovers().end(&run.hub_id).await {
+            tracing::warn!(%error, "a left-over record could not be removed");
+        }
+    }
+    if let Err(error) = storage.leftovers().begin(&HubRun::of_this_process(hub_id)).await {
+        tracing::warn!(%error, "this run could not be noted: after a crash its processes would not be found");
+    }
+}
+
+fn serve_stdio(config: &Arc<Config>, gateway: &Gateway, tasks: &Tasks) {
+    if config.transport == Transport::Sse {
+        return;
+    }
+    let (config, gateway, t) = (Arc::clone(config), gateway.clone(), tasks.clone());
+    tasks.spawn("downstream.stdio", async move {
+        let end = downstream::stdio(gateway, &config.limits, &t.stop_token()).await;
+        tracing::info!(?end, "the stdio door has closed");
+        if config.transport == Transport::Stdio {
+            t.stop();
+        }
+    });
+}
+
+/// Lets calls in flight finish within the drain limit; those that don't get an answer that says so. Answers how many.
+async fn drain(
+    config: &Config,
+    gateway: &Gateway,
+    doors: &downstream::Doors,
+    admin_door: &admin::Doors,
+    tasks: &Tasks,
+) -> usize {
+    gateway.drain();
+    let deadline = Instant::now() + config.limits.drain;
+    let idle = async {
+        while gateway.calls_in_flight() > 0 {
+            // A count across connections has no event to wait for; twenty milliseconds are nothing to a stop.
+            sleep(DRAIN_POLL).await;
+        }
+    };
+    tokio::select! {
+        // Past the deadline the rest is cut off below.
+        _ = timeout_at(deadline, idle) => {}
+        () = tasks.hurrying() => {}
+    }
+    let cut = gateway.calls_in_flight();
+    gateway.cut_off();
+    let closing = async { tokio::join!(doors.close(), admin_door.close()) };
+    if timeout_at(Instant::now() + LAST_GRACE, closing).await.is_err() {
+        tracing::info!("connections of clients were still open and were cut off");
+    }
+    cut
+}
+
+/// The banner goes to stderr, whatever the log level is.
+fn say(text: &str) {
+    // Nobody reading stderr is no reason to fail.
+    drop(std::io::stderr().lock().write_all(text.as_bytes()));
+}
