@@ -35,7 +35,7 @@ impl Service {
             return;
         }
         let verdict = *self.verdict.borrow();
-        tracing::info!(service = %self.name, era = era.as_str(), does, "found out an era");
+        tracing::debug!(service = %self.name, era = era.as_str(), does, "found out an era");
         self.events.verdict(&self.config(), verdict);
     }
 
