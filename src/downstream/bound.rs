@@ -59,7 +59,13 @@ impl Bound {
             let sweeper = Arc::clone(&door);
             tasks.spawn("session sweeper", async move { sweep(&sweeper).await });
         }
-        Doors { door, service }
+        let doors = Doors { door, service };
+        let (closing, stopping) = (doors.clone(), tasks.clone());
+        tasks.spawn("doors", async move {
+            stopping.stopping().await;
+            closing.begin_to_close();
+        });
+        doors
     }
 }
 
@@ -91,10 +97,14 @@ impl Doors {
     /// Takes no more connections, lets idle streams and connections end, and resolves when the last one has: calls in flight are answered
     /// first. May take as long as they do; drop it to stop waiting.
     pub async fn close(&self) {
-        self.door.closing.cancel();
-        self.door.sessions.close_streams();
+        self.begin_to_close();
         self.service.open.close();
         self.service.open.wait().await;
+    }
+
+    fn begin_to_close(&self) {
+        self.door.closing.cancel();
+        self.door.sessions.close_streams();
     }
 
     /// Legacy sessions open now.

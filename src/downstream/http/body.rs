@@ -1,7 +1,6 @@
 //! The body of an answer: one piece of bytes, or a stream of events.
 
 use std::{
-    convert::Infallible,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -20,6 +19,7 @@ pub(crate) trait Chunks: Send + 'static {
 enum Content {
     Whole(Option<Bytes>),
     Streamed(Box<dyn Chunks>),
+    Routed(axum::body::Body),
 }
 
 /// The body of an answer. Its connection counts as busy until it is dropped.
@@ -50,6 +50,14 @@ impl DoorBody {
         }
     }
 
+    /// What an axum router answered.
+    pub(crate) fn routed(body: axum::body::Body) -> Self {
+        Self {
+            content: Content::Routed(body),
+            busy: None,
+        }
+    }
+
     /// Keeps `busy` until the body has been sent.
     pub(crate) fn holding(mut self, busy: Busy) -> Self {
         self.busy = Some(busy);
@@ -59,11 +67,12 @@ impl DoorBody {
 
 impl Body for DoorBody {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = axum::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         match &mut self.content {
             Content::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Content::Routed(body) => Pin::new(body).poll_frame(cx),
             Content::Streamed(chunks) => chunks
                 .poll_chunk(cx)
                 .map(|chunk| chunk.map(|bytes| Ok(Frame::data(bytes)))),
@@ -71,12 +80,17 @@ impl Body for DoorBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self.content, Content::Whole(None))
+        match &self.content {
+            Content::Whole(bytes) => bytes.is_none(),
+            Content::Routed(body) => body.is_end_stream(),
+            Content::Streamed(_) => false,
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.content {
             Content::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Content::Routed(body) => body.size_hint(),
             Content::Streamed(_) => SizeHint::default(),
         }
     }

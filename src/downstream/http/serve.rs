@@ -58,19 +58,21 @@ impl Service {
     pub(crate) fn start<A: Answers>(&self, listeners: Listeners, answers: &Arc<A>) {
         for socket in listeners.sockets {
             let (service, answers) = (self.clone(), Arc::clone(answers));
-            self.tasks
-                .spawn_vital("http listener", async move { service.accept(socket, answers).await });
+            self.tasks.spawn_vital("http listener", async move {
+                service.accept(socket, answers).await;
+                // The socket is closed; ending before the rest does would look like a failure.
+                service.tasks.stopping().await;
+            });
         }
     }
 
-    async fn accept<A: Answers>(self, socket: TcpListener, answers: Arc<A>) {
+    async fn accept<A: Answers>(&self, socket: TcpListener, answers: Arc<A>) {
         let builder = Arc::new(self.builder());
         let mut wait = BACK_OFF.0;
         loop {
             let accepted = tokio::select! {
                 biased;
                 () = self.closing.cancelled() => return,
-                () = self.tasks.stopping() => return,
                 accepted = socket.accept() => accepted,
             };
             match accepted {

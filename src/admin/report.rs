@@ -1,0 +1,105 @@
+//! What the admin door tells of a service, and where it hears it.
+
+use serde::{Serialize, Serializer};
+
+use crate::supervisor::State;
+
+/// Knows all services. Implemented where the hub is put together.
+pub trait ServiceDirectory: Send + Sync + 'static {
+    /// All configured services, in the order of their names.
+    fn list(&self) -> Vec<ServiceReport>;
+}
+
+/// One service as `/api/v1/services` shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ServiceReport {
+    /// Its name.
+    pub name: String,
+    /// The state of its best instance.
+    #[serde(serialize_with = "word")]
+    pub state: State,
+    /// How many times processes were started again after their first start.
+    pub restarts: u64,
+    /// How a process of it last ended.
+    pub last_exit: Option<Exit>,
+    /// What it offers.
+    pub counts: Counts,
+    /// Its processes, those to come included.
+    pub instances: Vec<InstanceReport>,
+}
+
+/// The end of a process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Exit {
+    /// In words.
+    pub reason: String,
+    /// Exit code, if it ended by itself.
+    pub code: Option<i32>,
+    /// Signal, if it was killed.
+    pub signal: Option<i32>,
+    /// The last lines of its stderr.
+    pub stderr: Vec<String>,
+}
+
+/// How many entries a service offers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// Tools.
+    pub tools: usize,
+    /// Resources.
+    pub resources: usize,
+    /// Prompts.
+    pub prompts: usize,
+}
+
+/// One process slot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct InstanceReport {
+    /// Its name within the service.
+    pub id: String,
+    /// Where it is in its life.
+    #[serde(serialize_with = "word")]
+    pub state: State,
+    /// Its process, if there is one.
+    pub pid: Option<u32>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
+fn word<S: Serializer>(state: &State, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(state.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_shape_is_the_published_one() {
+        let report = ServiceReport {
+            name: "git".to_owned(),
+            state: State::CrashLoop,
+            restarts: 2,
+            last_exit: Some(Exit {
+                reason: "exited with code 3".to_owned(),
+                code: Some(3),
+                signal: None,
+                stderr: vec!["no".to_owned()],
+            }),
+            counts: Counts::default(),
+            instances: vec![InstanceReport {
+                id: "legacy".to_owned(),
+                state: State::Ready,
+                pid: Some(7),
+            }],
+        };
+        let wanted = json!({
+            "name": "git", "state": "crash_loop", "restarts": 2,
+            "last_exit": {"reason": "exited with code 3", "code": 3, "signal": null, "stderr": ["no"]},
+            "counts": {"tools": 0, "resources": 0, "prompts": 0},
+            "instances": [{"id": "legacy", "state": "ready", "pid": 7}],
+        });
+        assert_eq!(serde_json::to_value(report).unwrap(), wanted);
+    }
+}
