@@ -2,8 +2,8 @@
 //!
 //! Modules are listed bottom-up; a module uses only what stands above it (`tests/architecture.rs` holds that).
 
-pub mod app;
 pub mod admin;
+pub mod app;
 pub mod catalog;
 pub mod clock;
 pub mod config;

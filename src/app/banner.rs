@@ -1,6 +1,6 @@
 //! What a person sees on stderr after the start: what is served, where, and how to connect.
 
-use std::{fmt::Write as _, net::SocketAddr};
+use std::net::SocketAddr;
 
 use crate::config::{Config, Transport};
 
@@ -36,30 +36,48 @@ fn url(address: SocketAddr) -> String {
 pub(super) fn banner(config: &Config, addresses: Addresses) -> String {
     let mut text = format!("mcpvisor {} is up\n", env!("CARGO_PKG_VERSION"));
     let mut line = |label: &str, value: &str| {
-        // Writing to a String can't fail.
-        drop(writeln!(text, "  {label:<9} {value}"));
+        text.extend([format!("  {label:<9} {value}\n")]);
     };
     line("services", &services(config));
-    line("settings", &config.file.as_ref().map_or_else(
-        || "none found, built-in defaults; `mcpvisor check` shows them".to_owned(),
-        |file| file.display().to_string(),
-    ));
+    line(
+        "settings",
+        &config.file.as_ref().map_or_else(
+            || "none found, built-in defaults; `mcpvisor check` shows them".to_owned(),
+            |file| file.display().to_string(),
+        ),
+    );
     line("data", &config.data_dir.display().to_string());
     if config.transport != Transport::Sse {
         line("stdio", "one client on stdin and stdout");
     }
     if let Some(base) = addresses.http_url() {
-        line("http", &format!("{base}/mcp   (also {base}/sse and {}/ws)", base.replacen("http", "ws", 1)));
+        line(
+            "http",
+            &format!(
+                "{base}/mcp   (also {base}/sse and {}/ws)",
+                base.replacen("http", "ws", 1)
+            ),
+        );
     }
     if let Some(base) = addresses.admin_url() {
         line("admin", &format!("{base}/   (services: {base}/api/v1/services)"));
     }
     if let Some(base) = addresses.http_url() {
-        let header = if config.auth.tokens.is_empty() { "" } else { " --header \"Authorization: Bearer <token>\"" };
-        line("connect", &format!("claude mcp add --transport http mcpvisor {base}/mcp{header}"));
-        line("", &format!(
-            "or in any client's JSON: {{\"mcpServers\":{{\"mcpvisor\":{{\"command\":\"mcpvisor\",\"args\":[\"connect\",\"{base}/mcp\"]}}}}}}"
-        ));
+        let header = if config.auth.tokens.is_empty() {
+            ""
+        } else {
+            " --header \"Authorization: Bearer <token>\""
+        };
+        line(
+            "connect",
+            &format!("claude mcp add --transport http mcpvisor {base}/mcp{header}"),
+        );
+        line(
+            "",
+            &format!(
+                "or in any client's JSON: {{\"mcpServers\":{{\"mcpvisor\":{{\"command\":\"mcpvisor\",\"args\":[\"connect\",\"{base}/mcp\"]}}}}}}"
+            ),
+        );
     }
     text
 }
@@ -74,7 +92,11 @@ fn services(config: &Config) -> String {
         .collect();
     match enabled.len() {
         0 => "none enabled".to_owned(),
-        count if count > SHOWN => format!("{} and {} more", enabled.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", "), count - SHOWN),
+        count if count > SHOWN => format!(
+            "{} and {} more",
+            enabled.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", "),
+            count - SHOWN
+        ),
         _ => enabled.join(", "),
     }
 }

@@ -2,27 +2,86 @@
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
-
-use crate::{config::Config, gateway::Gateway};
+use crate::{
+    admin::{Counts, Exit, InstanceReport, ServiceDirectory, ServiceReport},
+    gateway::Gateway,
+    supervisor::{State, Status},
+    upstream::{Connection, Service, Variant},
+};
 
 /// Reads states from the supervisor and counts from the catalog.
 #[derive(Debug)]
 pub(super) struct Directory {
     gateway: Gateway,
-    config: ArcSwap<Config>,
 }
 
 impl Directory {
-    pub(super) fn new(gateway: Gateway, config: Arc<Config>) -> Self {
-        Self {
-            gateway,
-            config: ArcSwap::new(config),
-        }
+    pub(super) fn new(gateway: Gateway) -> Self {
+        Self { gateway }
     }
 
-    /// Takes over a new configuration.
-    pub(super) fn reconfigure(&self, config: Arc<Config>) {
-        self.config.store(config);
+    fn report(&self, service: &Service) -> ServiceReport {
+        let units = service.units();
+        let counts = self.gateway.catalog().counts(service.name());
+        ServiceReport {
+            name: service.name().to_string(),
+            state: state(&units),
+            restarts: units.iter().map(|(_, status)| status.restarts).sum(),
+            last_exit: units
+                .iter()
+                .filter_map(|(_, status)| status.last_exit.as_ref())
+                // An end that was asked for explains nothing.
+                .filter(|exit| !exit.asked)
+                .max_by_key(|exit| exit.at_unix_ms)
+                .map(|exit| Exit {
+                    reason: exit.reason.clone(),
+                    code: exit.code,
+                    signal: exit.signal,
+                    stderr: exit.stderr.clone(),
+                }),
+            counts: Counts {
+                tools: counts.tools,
+                resources: counts.resources,
+                prompts: counts.prompts,
+            },
+            instances: units
+                .iter()
+                .map(|(variant, status)| InstanceReport {
+                    id: variant.label(),
+                    state: status.state,
+                    pid: status.pid,
+                })
+                .collect(),
+        }
+    }
+}
+
+/// The state of the unit that is best off: a service is up if one of its connections is.
+fn state(units: &[(Variant, Status<Connection>)]) -> State {
+    let rank = |state: State| match state {
+        State::Ready => 0,
+        State::Degraded => 1,
+        State::Handshaking => 2,
+        State::Spawning => 3,
+        State::Queued => 4,
+        State::Draining => 5,
+        State::Stopping => 6,
+        State::Backoff => 7,
+        State::CrashLoop => 8,
+        State::Misconfigured => 9,
+        State::Stopped => 10,
+        State::Disabled => 11,
+    };
+    units
+        .iter()
+        .map(|(_, status)| status.state)
+        .min_by_key(|state| rank(*state))
+        .unwrap_or(State::Stopped)
+}
+
+impl ServiceDirectory for Directory {
+    fn list(&self) -> Vec<ServiceReport> {
+        let services: Vec<Arc<Service>> = self.gateway.services();
+        services.iter().map(|service| self.report(service)).collect()
     }
 }

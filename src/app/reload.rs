@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{directory::Directory, services::Launcher};
+use super::services::Launcher;
 use crate::{
     config::{Flags, Loaded, Watcher},
     lifecycle::{Tasks, signals::Reloads},
@@ -14,7 +14,6 @@ pub(super) fn follow(
     flags: &Flags,
     loaded: &Loaded,
     launcher: Launcher,
-    directory: Arc<Directory>,
     telemetry: Arc<TelemetryGuard>,
     mut reloads: Reloads,
     tasks: &Tasks,
@@ -40,7 +39,6 @@ pub(super) fn follow(
                         tracing::warn!(%error, "the log level stays as it is");
                     }
                     launcher.apply(&current, &next);
-                    directory.reconfigure(Arc::clone(&next));
                     current = next;
                 }
             }

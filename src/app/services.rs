@@ -72,7 +72,8 @@ impl Launcher {
             let (before, name) = (old.services.get(&service.name), &service.name);
             if changes.added.contains(name) {
                 self.list(service);
-                self.gateway.add_service(self.launch(service.clone(), EraVerdict::default()));
+                self.gateway
+                    .add_service(self.launch(service.clone(), EraVerdict::default()));
                 tracing::info!(service = %name, "added");
             } else if changes.changed.contains(name) {
                 self.list(service);
@@ -81,7 +82,10 @@ impl Launcher {
                         running.reconfigure(service.clone());
                     }
                     (_, Some(running)) => self.replace(running, service.clone()),
-                    (_, None) => drop(self.gateway.add_service(self.launch(service.clone(), EraVerdict::default()))),
+                    (_, None) => drop(
+                        self.gateway
+                            .add_service(self.launch(service.clone(), EraVerdict::default())),
+                    ),
                 }
                 self.gateway.lists_changed(name);
                 tracing::info!(service = %name, "changed");
@@ -98,7 +102,11 @@ impl Launcher {
         let (launcher, overlap) = (self.clone(), config.replace == Replace::Overlap && config.enabled);
         if !overlap {
             old.retire();
-            drop(launcher.gateway.add_service(launcher.launch(config, EraVerdict::default())));
+            drop(
+                launcher
+                    .gateway
+                    .add_service(launcher.launch(config, EraVerdict::default())),
+            );
             return;
         }
         self.tasks.spawn("app.replace", async move {

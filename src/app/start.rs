@@ -13,6 +13,7 @@ use super::{
     services::Launcher,
 };
 use crate::{
+    admin,
     catalog::Catalog,
     config::{Config, Flags, Loaded, Transport},
     downstream,
@@ -72,6 +73,7 @@ impl RunError {
 pub async fn run(flags: &Flags, loaded: Loaded, telemetry: Arc<TelemetryGuard>) -> Result<Ending, RunError> {
     let config = Arc::new(loaded.config.clone());
     let doors = downstream::bind(&config)?;
+    let admin_door = admin::bind(&config)?;
     let folder = DataDir::lock(&config.data_dir)?;
     let tasks = Tasks::default();
     let reloads = signals::install(&tasks).map_err(system("handle signals"))?;
@@ -119,10 +121,11 @@ pub async fn run(flags: &Flags, loaded: Loaded, telemetry: Arc<TelemetryGuard>) 
     let starting = readiness.wait_for("services");
     let addresses = Addresses {
         http: doors.address(),
-        admin: None,
+        admin: admin_door.address(),
     };
     let doors = doors.serve(&config, gateway.clone(), &tasks, readiness.clone());
-    let directory = Arc::new(Directory::new(gateway.clone(), config.clone()));
+    let directory = Arc::new(Directory::new(gateway.clone()));
+    let admin_door = admin_door.serve(&config, directory, &tasks, readiness.clone());
     let hub_file = HubInfo::of_this_process(addresses.http_url(), addresses.admin_url())
         .write(&config.data_dir)
         .map_err(system("write `hub.json` into the data folder"))?;
@@ -130,12 +133,12 @@ pub async fn run(flags: &Flags, loaded: Loaded, telemetry: Arc<TelemetryGuard>) 
 
     launcher.launch_all(&config, eras);
     drop(starting);
-    reload::follow(flags, &loaded, launcher, directory, Arc::clone(&telemetry), reloads, &tasks);
+    reload::follow(flags, &loaded, launcher, Arc::clone(&telemetry), reloads, &tasks);
     serve_stdio(&config, &gateway, &tasks);
 
     let asked = tasks.asked_or_failed().await;
     tracing::info!("stopping: calls in flight may finish");
-    let cut = drain(&config, &gateway, &doors, &tasks).await;
+    let cut = drain(&config, &gateway, &doors, &admin_door, &tasks).await;
     units.cancel();
     let ending = tasks.finish(stop_grace(&config)).await;
     if let Err(error) = storage.leftovers().end(&hub_id).await {
@@ -197,6 +200,7 @@ async fn drain(
     config: &Config,
     gateway: &Gateway,
     doors: &downstream::Doors,
+    admin_door: &admin::Doors,
     tasks: &Tasks,
 ) -> usize {
     gateway.drain();
@@ -214,7 +218,7 @@ async fn drain(
     }
     let cut = gateway.calls_in_flight();
     gateway.cut_off();
-    let closing = doors.close();
+    let closing = async { tokio::join!(doors.close(), admin_door.close()) };
     if timeout_at(Instant::now() + LAST_GRACE, closing).await.is_err() {
         tracing::info!("connections of clients were still open and were cut off");
     }
