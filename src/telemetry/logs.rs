@@ -1,14 +1,15 @@
 //! Starts the log: stderr and, if wanted, a file a day.
 
 use std::{
-    fmt, io,
+    error::Error,
+    fmt, fs, io,
     io::IsTerminal as _,
     path::{Path, PathBuf},
 };
 
 use tracing_appender::{
     non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard},
-    rolling::{InitError, RollingFileAppender, Rotation},
+    rolling::{RollingFileAppender, Rotation},
 };
 use tracing_subscriber::{
     EnvFilter, Layer, Registry,
@@ -42,7 +43,7 @@ pub enum TelemetryError {
         folder: PathBuf,
         /// Why.
         #[source]
-        cause: InitError,
+        cause: Box<dyn Error + Send + Sync>,
     },
     /// Logging was started before.
     #[error("logging was already started")]
@@ -150,16 +151,19 @@ fn to<W: io::Write + Send + 'static>(
 }
 
 fn daily(folder: &Path, keep_files: usize) -> Result<RollingFileAppender, TelemetryError> {
+    let refuse = |cause: Box<dyn Error + Send + Sync>| TelemetryError::Folder {
+        folder: folder.to_owned(),
+        cause,
+    };
+    // Made here: the appender would complain on stderr about a folder that is not there yet.
+    fs::create_dir_all(folder).map_err(|cause| refuse(cause.into()))?;
     RollingFileAppender::builder()
         .rotation(Rotation::DAILY)
         .filename_prefix("mcpvisor")
         .filename_suffix("log")
         .max_log_files(keep_files)
         .build(folder)
-        .map_err(|cause| TelemetryError::Folder {
-            folder: folder.to_owned(),
-            cause,
-        })
+        .map_err(|cause| refuse(cause.into()))
 }
 
 fn lines<S>(format: LogFormat, writer: Redacted, colour: bool) -> Box<dyn Layer<S> + Send + Sync>
@@ -192,8 +196,6 @@ impl<'a> MakeWriter<'a> for Redacted {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
 
     /// The only test that starts logging: it can be started once per process.

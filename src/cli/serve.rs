@@ -1,0 +1,59 @@
+//! The launch line: reads the configuration, starts logs and metrics, and runs the hub.
+
+use std::{process::ExitCode, time::Duration};
+
+use tokio::runtime;
+
+use super::{exit::Exit, output};
+use crate::{
+    config::{Config, Flags, Loaded},
+    lifecycle::Ending,
+    telemetry::{self, TelemetryGuard},
+};
+
+/// How long threads that wait for something outside (stdin, a disk) may hold up the exit.
+const LAST_WAIT: Duration = Duration::from_millis(100);
+
+/// Runs the hub until it is asked to stop.
+pub(super) fn run(flags: &Flags) -> ExitCode {
+    let loaded = match Config::load(flags) {
+        Ok(loaded) => loaded,
+        Err(error) => return output::refuse(&error),
+    };
+    let telemetry = match telemetry::start(&loaded.config.log, &loaded.config.data_dir) {
+        Ok(telemetry) => telemetry,
+        Err(error) => {
+            output::note(&format_args!("{:#}", anyhow::Error::new(error)));
+            return Exit::Configuration.into();
+        }
+    };
+    telemetry.hide(&loaded.config.secrets());
+    for warning in &loaded.warnings {
+        tracing::warn!("configuration: {warning}");
+    }
+    if let Err(error) = telemetry::metrics::install() {
+        tracing::warn!("no metrics: {:#}", anyhow::Error::new(error));
+    }
+    let runtime = match runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("hub")
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            output::note(&format_args!("cannot start: {error}"));
+            return Exit::Failed.into();
+        }
+    };
+    let code = runtime.block_on(hub(flags, loaded, &telemetry));
+    runtime.shutdown_timeout(LAST_WAIT);
+    drop(telemetry);
+    code
+}
+
+/// Hands over to the composition root. The only place that knows how `app` is started.
+#[expect(clippy::unused_async, reason = "`app` will be awaited here")]
+async fn hub(_flags: &Flags, _loaded: Loaded, _telemetry: &TelemetryGuard) -> ExitCode {
+    output::note(&"the hub is not part of this build");
+    Ending::Failed.into()
+}
