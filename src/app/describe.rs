@@ -1,6 +1,6 @@
 //! From a configured service to the units that run it.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use crate::{
     config::{self, Source},
@@ -68,7 +68,7 @@ fn command(surroundings: &Surroundings, source: &Source) -> Command {
         Source::Demo => Command {
             program: surroundings.own_binary.display().to_string(),
             args: vec!["demo-server".to_owned()],
-            env: Default::default(),
+            env: BTreeMap::new(),
             cwd: None,
         },
         Source::Command(command) => Command {

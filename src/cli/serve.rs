@@ -1,13 +1,13 @@
 //! The launch line: reads the configuration, starts logs and metrics, and runs the hub.
 
-use std::{process::ExitCode, time::Duration};
+use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use tokio::runtime;
 
 use super::{exit::Exit, output};
 use crate::{
+    app,
     config::{Config, Flags, Loaded},
-    lifecycle::Ending,
     telemetry::{self, TelemetryGuard},
 };
 
@@ -21,7 +21,7 @@ pub(super) fn run(flags: &Flags) -> ExitCode {
         Err(error) => return output::refuse(&error),
     };
     let telemetry = match telemetry::start(&loaded.config.log, &loaded.config.data_dir) {
-        Ok(telemetry) => telemetry,
+        Ok(telemetry) => Arc::new(telemetry),
         Err(error) => {
             output::note(&format_args!("{:#}", anyhow::Error::new(error)));
             return Exit::Configuration.into();
@@ -45,15 +45,24 @@ pub(super) fn run(flags: &Flags) -> ExitCode {
             return Exit::Failed.into();
         }
     };
-    let code = runtime.block_on(hub(flags, loaded, &telemetry));
+    let code = runtime.block_on(hub(flags, loaded, Arc::clone(&telemetry)));
     runtime.shutdown_timeout(LAST_WAIT);
     drop(telemetry);
     code
 }
 
-/// Hands over to the composition root. The only place that knows how `app` is started.
-#[expect(clippy::unused_async, reason = "`app` will be awaited here")]
-async fn hub(_flags: &Flags, _loaded: Loaded, _telemetry: &TelemetryGuard) -> ExitCode {
-    output::note(&"the hub is not part of this build");
-    Ending::Failed.into()
+/// Hands over to the composition root.
+async fn hub(flags: &Flags, loaded: Loaded, telemetry: Arc<TelemetryGuard>) -> ExitCode {
+    match app::run(flags, loaded, telemetry).await {
+        Ok(ending) => ending.into(),
+        Err(error) => {
+            let exit = if error.is_configuration() {
+                Exit::Configuration
+            } else {
+                Exit::Failed
+            };
+            output::note(&format_args!("{:#}", anyhow::Error::new(error)));
+            exit.into()
+        }
+    }
 }
