@@ -15,10 +15,19 @@ pub(super) enum ExpandError {
     Foreign(String, &'static str),
 }
 
+/// A text with its variables put in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Expanded {
+    pub(super) text: String,
+    /// The names of the variables.
+    pub(super) used: Vec<String>,
+}
+
 /// Replaces every `${NAME}` by the variable, `${NAME:default}` (or `${NAME:-default}`) by the variable or,
 /// if that is unset or empty, the default, and `$$` by `$`. A lone `$` stays. Values are taken as they are: what
 /// looks like a reference inside a variable is not followed.
-pub(super) fn expand(text: &str, variables: &BTreeMap<String, String>) -> Result<String, ExpandError> {
+pub(super) fn expand(text: &str, variables: &BTreeMap<String, String>) -> Result<Expanded, ExpandError> {
+    let mut used = Vec::new();
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('$') {
@@ -28,7 +37,9 @@ pub(super) fn expand(text: &str, variables: &BTreeMap<String, String>) -> Result
             rest = after;
         } else if let Some(reference) = after.strip_prefix('{') {
             let (reference, after) = reference.split_once('}').ok_or(ExpandError::Open)?;
-            out.push_str(&look_up(reference, variables)?);
+            let (name, value) = look_up(reference, variables)?;
+            out.push_str(value);
+            used.push(name.to_owned());
             rest = after;
         } else {
             out.push('$');
@@ -36,10 +47,11 @@ pub(super) fn expand(text: &str, variables: &BTreeMap<String, String>) -> Result
         }
     }
     out.push_str(rest);
-    Ok(out)
+    Ok(Expanded { text: out, used })
 }
 
-fn look_up(reference: &str, variables: &BTreeMap<String, String>) -> Result<String, ExpandError> {
+/// The name in a reference, and what stands for it.
+fn look_up<'v>(reference: &'v str, variables: &'v BTreeMap<String, String>) -> Result<(&'v str, &'v str), ExpandError> {
     let (name, default) = match reference.split_once(':') {
         Some((name, default)) => (name, Some(default.strip_prefix('-').unwrap_or(default))),
         None => (reference, None),
@@ -52,9 +64,9 @@ fn look_up(reference: &str, variables: &BTreeMap<String, String>) -> Result<Stri
         return Err(ExpandError::NotAName(reference.to_owned()));
     }
     match (variables.get(name), default) {
-        (Some(value), None) => Ok(value.clone()),
-        (Some(value), Some(_)) if !value.is_empty() => Ok(value.clone()),
-        (_, Some(default)) => Ok(default.to_owned()),
+        (Some(value), None) => Ok((name, value)),
+        (Some(value), Some(_)) if !value.is_empty() => Ok((name, value)),
+        (_, Some(default)) => Ok((name, default)),
         (None, None) => Err(ExpandError::Unset(name.to_owned())),
     }
 }
@@ -79,7 +91,7 @@ mod tests {
 
     #[test]
     fn every_form() {
-        let expand = |text| expand(text, &variables());
+        let expand = |text| expand(text, &variables()).map(|expanded| expanded.text);
         assert_eq!(expand("x${A}y${A}").unwrap(), "x1y1");
         assert_eq!(expand("${B:two}").unwrap(), "two");
         assert_eq!(expand("${B:-two}").unwrap(), "two");
@@ -102,18 +114,18 @@ mod tests {
     proptest! {
         #[test]
         fn text_without_a_dollar_stays(text in "[^$]{0,40}") {
-            prop_assert_eq!(expand(&text, &variables()).unwrap(), text);
+            prop_assert_eq!(expand(&text, &variables()).unwrap().text, text);
         }
 
         #[test]
         fn escaped_text_comes_back_whole(text in "\\PC{0,40}") {
-            prop_assert_eq!(expand(&text.replace('$', "$$"), &variables()).unwrap(), text);
+            prop_assert_eq!(expand(&text.replace('$', "$$"), &variables()).unwrap().text, text);
         }
 
         #[test]
         fn a_value_is_never_read_again(value in "\\PC{0,20}") {
             let variables = [("V".to_owned(), value.clone())].into();
-            prop_assert_eq!(expand("<${V}>", &variables).unwrap(), format!("<{value}>"));
+            prop_assert_eq!(expand("<${V}>", &variables).unwrap().text, format!("<{value}>"));
         }
     }
 }

@@ -23,11 +23,16 @@ use super::{
     model::Config,
     places::{self, Surroundings},
     raw::{Basis, RawConfig},
+    secret::Secret,
+    sensitive::looks_secret,
     twin::Files,
 };
 
 /// Larger than any configuration.
 const LARGEST_FILE: u64 = 16 << 20;
+
+/// A shorter value also occurs in innocent text, and masking it would say where it stands.
+const SHORTEST_HIDDEN: usize = 4;
 
 /// A good configuration and what else was noticed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +68,7 @@ struct Loader<'a> {
     mistakes: Mistakes,
     warnings: Vec<String>,
     watched: BTreeSet<PathBuf>,
+    hidden: Vec<Secret<String>>,
 }
 
 impl<'a> Loader<'a> {
@@ -72,6 +78,7 @@ impl<'a> Loader<'a> {
             mistakes: Mistakes::default(),
             warnings: Vec::new(),
             watched: BTreeSet::new(),
+            hidden: Vec::new(),
         }
     }
 
@@ -218,6 +225,7 @@ impl<'a> Loader<'a> {
             file,
             data_dir: data_dir.clone(),
             in_container: self.surroundings.in_container,
+            hidden: self.hidden,
             files: &mut files,
             mistakes: &mut self.mistakes,
             warnings: &mut self.warnings,
@@ -303,7 +311,13 @@ impl Walk<'_, '_> {
         match value {
             Value::String(_, text) => {
                 match expand(text, self.variables) {
-                    Ok(expanded) => *text = expanded,
+                    Ok(expanded) => {
+                        *text = expanded.text;
+                        let secret = expanded.used.into_iter().filter(|name| looks_secret(name));
+                        let values = secret.filter_map(|name| self.variables.get(&name));
+                        let values = values.filter(|value| value.len() >= SHORTEST_HIDDEN).cloned();
+                        self.loader.hidden.extend(values.map(Secret::new));
+                    }
                     Err(ExpandError::Unset(_)) if lenient => text.clear(),
                     Err(error) => {
                         let suggestion = match &error {
@@ -315,14 +329,17 @@ impl Walk<'_, '_> {
                         self.loader.mistakes.suggest(at.clone(), error.to_string(), suggestion);
                     }
                 }
-                if is_path(&at.0) && !text.is_empty() {
+                if is_path(at) && !text.is_empty() {
                     *text = places::resolve(text, self.folder, self.loader.surroundings);
                 }
             }
             Value::Dict(_, map) => {
                 let off = matches!(map.get("enabled"), Some(Value::Bool(_, false))) && at.0.len() == 2;
-                for (key, inner) in map {
+                for (key, inner) in &mut *map {
                     self.visit(&at.join(key), inner, lenient || off);
+                }
+                if let ["services", _] = at.segments().as_slice() {
+                    self.find_program(map);
                 }
             }
             Value::Array(_, list) => {
@@ -333,13 +350,23 @@ impl Walk<'_, '_> {
             Value::Char(..) | Value::Bool(..) | Value::Num(..) | Value::Empty(..) => {}
         }
     }
+
+    /// `./server` starts beside the file it is written in, unless the service has a folder of its own.
+    fn find_program(&self, service: &mut Dict) {
+        let at_home = service.contains_key("cwd");
+        if let Some(Value::String(_, program)) = service.get_mut("command")
+            && (program.starts_with("~/")
+                || (program.contains('/') && !at_home && !program.contains(char::is_whitespace)))
+        {
+            *program = places::resolve(program, self.folder, self.loader.surroundings);
+        }
+    }
 }
 
 /// Whether the value at this key is a path.
-fn is_path(path: &[String]) -> bool {
-    let path: Vec<&str> = path.iter().map(String::as_str).collect();
+fn is_path(path: &KeyPath) -> bool {
     matches!(
-        path.as_slice(),
+        path.segments().as_slice(),
         ["data_dir"]
             | ["log", "dir"]
             | ["auth", "tokens", _, "token_file"]

@@ -12,6 +12,11 @@ impl KeyPath {
         Self(segments.iter().map(|&segment| segment.to_owned()).collect())
     }
 
+    /// Its segments, for matching.
+    pub(super) fn segments(&self) -> Vec<&str> {
+        self.0.iter().map(String::as_str).collect()
+    }
+
     /// This path and one more segment.
     pub(super) fn join(&self, segment: impl fmt::Display) -> Self {
         let mut path = self.clone();

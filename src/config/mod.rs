@@ -26,6 +26,7 @@ mod raw;
 mod scalar;
 mod schema;
 mod secret;
+mod sensitive;
 mod service;
 mod storage;
 #[cfg(test)]
@@ -42,12 +43,13 @@ pub use limits::{Limits, Names};
 pub use load::Loaded;
 pub use log::{Log, LogFormat};
 pub use mistakes::{ConfigError, Mistake};
-pub use model::{Config, carries_password, looks_secret};
+pub use model::Config;
 pub use name::{MAX_NAME, NameError, ServiceName, nearest as nearest_name};
 pub use network::Network;
 pub use places::Surroundings;
 pub use schema::schema_text;
 pub use secret::{MASK, Secret};
+pub use sensitive::{Argument, arguments, carries_password, is_token, looks_secret};
 pub use service::{
     Command, EraChoice, Placement, Prefix, Replace, Restart, RestartPolicy, Service, Sharing, Source, Start, Timeouts,
     ToolSettings, WhenDown,

@@ -1,6 +1,11 @@
 //! The configuration as the rest of the hub sees it: checked, complete, immutable.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
+
+use serde_json::Value;
 
 use super::{
     auth::Auth,
@@ -10,7 +15,8 @@ use super::{
     name::ServiceName,
     network::Network,
     raw::RawConfig,
-    secret::Secret,
+    secret::{MASK, Secret},
+    sensitive::{self, is_token, looks_secret},
     service::{Service, Source},
     storage::Storage,
 };
@@ -42,6 +48,9 @@ pub struct Config {
     pub storage: Storage,
     /// What runs, by name.
     pub services: BTreeMap<ServiceName, Service>,
+    /// Values of variables called like secrets that were put into texts of the file, such as arguments. Not a setting: what
+    /// must not be shown although its type does not say so.
+    pub hidden: Vec<Secret<String>>,
 }
 
 impl Default for Config {
@@ -61,92 +70,58 @@ impl Default for Config {
             names: Names::default(),
             storage: Storage::default(),
             services: BTreeMap::from([(demo.name.clone(), demo)]),
+            hidden: Vec::new(),
         }
     }
-}
-
-/// Parts of the names of variables whose values are secrets.
-const SECRET_WORDS: [&str; 12] = [
-    "token",
-    "secret",
-    "password",
-    "passwd",
-    "passphrase",
-    "api_key",
-    "apikey",
-    "private_key",
-    "access_key",
-    "credential",
-    "auth",
-    "connection_string",
-];
-
-/// Whether a variable of this name probably holds a secret.
-pub fn looks_secret(name: &str) -> bool {
-    let name = name.to_ascii_lowercase().replace('-', "_");
-    SECRET_WORDS.iter().any(|word| name.contains(word))
-        || name.ends_with("_key")
-        || name == "key"
-        || name.ends_with("_pat")
-}
-
-/// Whether a value is an address that carries a password: `scheme://user:password@host`.
-pub fn carries_password(value: &str) -> bool {
-    let authority = value
-        .split_once("://")
-        .map(|(_, rest)| rest.split(['/', '?', '#']).next().unwrap_or_default());
-    authority
-        .and_then(|authority| authority.rsplit_once('@'))
-        .is_some_and(|(user, _)| user.contains(':'))
 }
 
 impl Config {
     /// The effective configuration as YAML, secrets masked. Without secrets it reads back as the same configuration.
     pub fn to_yaml(&self) -> String {
         let options = serde_saphyr::ser_options! { yaml_12: false, prefer_block_scalars: false };
-        serde_saphyr::to_string_with_options(&RawConfig::from(self), options)
+        let mut view = serde_json::to_value(RawConfig::from(self)).unwrap_or_default();
+        self.mask(&mut view);
+        serde_saphyr::to_string_with_options(&view, options)
             .unwrap_or_else(|error| format!("# cannot be shown: {error}\n"))
     }
 
-    /// Every value that must not appear in a log: tokens, addresses of databases, and those variables of services that
-    /// look like secrets.
+    /// Masks what is hidden wherever it stands.
+    fn mask(&self, view: &mut Value) {
+        match view {
+            Value::String(text) => {
+                for secret in &self.hidden {
+                    if text.contains(secret.expose()) {
+                        *text = text.replace(secret.expose(), MASK);
+                    }
+                }
+            }
+            Value::Array(list) => list.iter_mut().for_each(|value| self.mask(value)),
+            Value::Object(keys) => keys.values_mut().for_each(|value| self.mask(value)),
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+
+    /// Every value that must not appear in a log: tokens, addresses of databases, and those variables and arguments of
+    /// services that look like secrets.
     pub fn secrets(&self) -> Vec<Secret<String>> {
         let tokens = self.auth.tokens.iter().map(|token| &token.token);
         let stores = [&self.storage.database_url, &self.storage.redis_url]
             .into_iter()
             .flatten();
-        let variables = self.services.values().filter_map(|service| match &service.source {
-            Source::Command(command) => Some(&command.env),
-            Source::Demo => None,
-        });
-        let variables = variables
-            .flatten()
-            .filter(|(name, value)| looks_secret(name) || carries_password(value.expose()))
-            .map(|(_, value)| value);
-        tokens.chain(stores).chain(variables).cloned().collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_looks_secret() {
-        for name in [
-            "GITHUB_PERSONAL_ACCESS_TOKEN",
-            "api-key",
-            "OPENAI_API_KEY",
-            "PGPASSWORD",
-            "key",
-            "BASIC_AUTH",
-        ] {
-            assert!(looks_secret(name), "{name}");
+        let mut secrets: Vec<_> = tokens.chain(stores).chain(&self.hidden).cloned().collect();
+        for service in self.services.values() {
+            match &service.source {
+                Source::Command(command) => {
+                    let looks =
+                        |(name, value): &(&String, &Secret<String>)| looks_secret(name) || is_token(value.expose());
+                    secrets.extend(command.env.iter().filter(looks).map(|(_, value)| value.clone()));
+                    secrets.extend(sensitive::hidden(&command.args));
+                }
+                Source::Demo => {}
+            }
         }
-        for name in ["PATH", "LOG_LEVEL", "KEYBOARD", "PORT"] {
-            assert!(!looks_secret(name), "{name}");
-        }
-        assert!(carries_password("postgres://u:p@h/db"));
-        assert!(!carries_password("https://h/x@y:z"));
+        let mut known = BTreeSet::new();
+        secrets.retain(|secret| known.insert(secret.expose().clone()));
+        secrets
     }
 }

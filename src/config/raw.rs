@@ -17,6 +17,7 @@ use super::{
     model::Config,
     network::{Network, RawNetwork},
     scalar::Text,
+    secret::Secret,
     service::{Context, RawService, Service, check_services},
     storage::{RawStorage, Storage},
     twin::Files,
@@ -76,6 +77,7 @@ pub(super) struct Basis<'a> {
     pub(super) file: Option<PathBuf>,
     pub(super) data_dir: PathBuf,
     pub(super) in_container: bool,
+    pub(super) hidden: Vec<Secret<String>>,
     pub(super) files: &'a mut Files,
     pub(super) mistakes: &'a mut Mistakes,
     pub(super) warnings: &'a mut Vec<String>,
@@ -87,6 +89,7 @@ impl RawConfig {
         let at = |section| KeyPath::of(&[section]);
         let Basis {
             file,
+            hidden,
             data_dir,
             in_container,
             files,
@@ -119,6 +122,7 @@ impl RawConfig {
             names: self.names.unwrap_or_default().check(&at("names"), mistakes),
             storage: self.storage.unwrap_or_default().check(&at("storage"), files, mistakes),
             services,
+            hidden,
         };
         check_ports(&config, mistakes);
         check_exposure(&config, mistakes);

@@ -209,6 +209,40 @@ fn a_service_with_everything() {
 }
 
 #[test]
+fn arguments_that_are_secrets_are_not_shown() {
+    let place = Place::with(
+        "mcpvisor.yaml",
+        "services: {a: {command: x, args: [--db, \"pg://h?k=${DB_PASSWORD}\", --api-key=canary-2, --token, canary-3, plain]}}\n",
+    )
+    .set("DB_PASSWORD", "canary-1");
+    let config = place.config();
+    assert_eq!(command(&config, "a").args[1], "pg://h?k=canary-1");
+    let shown = format!("{}{:?}", config.to_yaml(), config.services);
+    assert!(
+        !config.to_yaml().contains("canary") && !shown.contains("canary-2") && !shown.contains("canary-3"),
+        "{shown}"
+    );
+    assert!(
+        shown.contains("pg://h?k=***") && shown.contains("--api-key=***") && shown.contains("plain"),
+        "{shown}"
+    );
+    assert_eq!(config.secrets().len(), 3);
+}
+
+#[test]
+fn a_program_is_found_beside_the_file() {
+    let place = Place::with(
+        "mcpvisor.yaml",
+        "services: {a: {command: ./s}, b: {command: s}, c: {command: ./s, cwd: sub}, d: {command: ~/s, cwd: sub}, e: {command: /s}}\n",
+    )
+    .set("HOME", "/home/u");
+    let config = place.config();
+    let beside = place.dir.path().join("./s").display().to_string();
+    let programs = ["a", "b", "c", "d", "e"].map(|name| command(&config, name).program);
+    assert_eq!(programs, [beside.as_str(), "s", "./s", "/home/u/s", "/s"]);
+}
+
+#[test]
 fn what_is_shown_reads_back_as_the_same() {
     let place = Place::with(
         "mcpvisor.yaml",

@@ -4,27 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use crate::config::{carries_password, looks_secret};
-
-/// How well-known tokens begin.
-const TOKEN_BEGINNINGS: [&str; 16] = [
-    "sk-",
-    "sk_live_",
-    "sk_test_",
-    "ghp_",
-    "gho_",
-    "ghu_",
-    "ghs_",
-    "github_pat_",
-    "glpat-",
-    "xoxb-",
-    "xoxp-",
-    "xapp-",
-    "AKIA",
-    "AIza",
-    "ntn_",
-    "Bearer ",
-];
+use crate::config::{self, is_token, looks_secret};
 
 /// The variables that stand for secrets: name and value, so that the same name never stands for two values.
 #[derive(Debug, Default)]
@@ -51,29 +31,20 @@ impl Secrets {
             .collect()
     }
 
-    /// The arguments of a service: `--token VALUE`, `--token=VALUE`, and what looks like a token anywhere.
+    /// The arguments of a service.
     pub(super) fn arguments(&mut self, service: &str, args: &[Value]) -> Vec<Value> {
-        let mut words = Vec::new();
-        let mut flag: Option<String> = None;
-        for text in args.iter().filter_map(plain) {
-            let before = flag.take();
-            let option = text.strip_prefix('-').map(|rest| rest.trim_start_matches('-'));
-            let word = match (option.and_then(|option| option.split_once('=')), before) {
-                _ if is_reference(&text) => self.reword(service, &text),
-                (Some((name, value)), _) if !value.is_empty() && (looks_secret(name) || is_token(value)) => {
-                    let start = text.strip_suffix(value).unwrap_or_default().replace('$', "$$");
-                    start + &self.refer(service, name, value)
+        let texts: Vec<String> = args.iter().filter_map(plain).collect();
+        let taken_apart = config::arguments(texts.iter().map(String::as_str));
+        let words = taken_apart
+            .into_iter()
+            .zip(&texts)
+            .map(|(argument, text)| match argument.secret {
+                Some((name, value)) if !is_reference(text) => {
+                    argument.open.replace('$', "$$") + &self.refer(service, name, value)
                 }
-                (None, Some(name)) if option.is_none() => self.refer(service, &name, &text),
-                (None | Some(_), None | Some(_)) if is_token(&text) => self.refer(service, "token", &text),
-                (None | Some(_), None | Some(_)) => {
-                    flag = option.filter(|name| looks_secret(name)).map(str::to_owned);
-                    self.reword(service, &text)
-                }
-            };
-            words.push(word.into());
-        }
-        words
+                Some(_) | None => self.reword(service, text),
+            });
+        words.map(Value::from).collect()
     }
 
     /// A text that holds no secret, with other programs' references in our spelling and dollars kept.
@@ -146,13 +117,6 @@ fn plain(value: &Value) -> Option<String> {
         Value::Bool(value) => Some(value.to_string()),
         Value::Null | Value::Array(_) | Value::Object(_) => None,
     }
-}
-
-fn is_token(text: &str) -> bool {
-    let begins = TOKEN_BEGINNINGS
-        .iter()
-        .any(|beginning| text.starts_with(beginning) && text.len() > beginning.len() + 8);
-    begins || carries_password(text)
 }
 
 /// Whether the value is not here but named: nothing to take out.

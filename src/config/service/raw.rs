@@ -12,6 +12,7 @@ use super::types::{
 use crate::config::{
     scalar::{Span, Switch, Text, Whole, Words},
     secret::Secret,
+    sensitive,
 };
 
 /// One MCP server: a `command`, or `builtin: demo`.
@@ -194,7 +195,7 @@ impl From<&Command> for RawService {
     fn from(command: &Command) -> Self {
         Self {
             command: Some(Text(command.program.clone())),
-            args: (!command.args.is_empty()).then(|| Words(command.args.clone())),
+            args: (!command.args.is_empty()).then(|| Words(sensitive::masked(&command.args))),
             env: (!command.env.is_empty()).then(|| command.env.clone()),
             cwd: command.cwd.as_ref().map(|cwd| Text(cwd.display().to_string())),
             ..Self::default()

@@ -1,11 +1,11 @@
 //! A service as the rest of the hub sees it: checked, complete, immutable.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{name::ServiceName, secret::Secret};
+use crate::config::{name::ServiceName, secret::Secret, sensitive};
 
 /// One MCP server registered here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,8 +89,8 @@ pub enum Source {
     Demo,
 }
 
-/// A program, started without a shell.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// A program, started without a shell. `Debug` masks variables and the arguments that look like secrets.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Command {
     /// A path, or a name looked up in `PATH`.
     pub program: String,
@@ -100,6 +100,17 @@ pub struct Command {
     pub env: BTreeMap<String, Secret<String>>,
     /// Where it starts; the hub's own folder if not set.
     pub cwd: Option<PathBuf>,
+}
+
+impl fmt::Debug for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Command")
+            .field("program", &self.program)
+            .field("args", &sensitive::masked(&self.args))
+            .field("env", &self.env)
+            .field("cwd", &self.cwd)
+            .finish()
+    }
 }
 
 /// What stands before the names of a service's tools and prompts.
