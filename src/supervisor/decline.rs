@@ -98,7 +98,8 @@ impl Machine {
                 vec![]
             }
             Next::Start => self.queue(false),
-            Next::Wait { why, until } => {
+            Next::Wait { why, delay } => {
+                let until = at.now + delay;
                 self.phase = Phase::Waiting { why, until };
                 vec![]
             }
@@ -128,7 +129,7 @@ impl Machine {
             self.misconfigured += 1;
             return Next::Wait {
                 why: Wait::Misconfigured,
-                until: at.now + wait,
+                delay: wait,
             };
         }
         self.failures = self.failures.saturating_add(1);
@@ -142,12 +143,12 @@ impl Machine {
             self.recent.drain(..self.recent.len().saturating_sub(CRASH_COUNT));
             Next::Wait {
                 why: Wait::CrashLoop,
-                until: at.now + CRASH_RETRY,
+                delay: CRASH_RETRY,
             }
         } else {
             Next::Wait {
                 why: Wait::Backoff,
-                until: at.now + policy.jittered(self.failures, stable, at.luck),
+                delay: policy.jittered(self.failures, stable, at.luck),
             }
         }
     }

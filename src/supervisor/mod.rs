@@ -9,6 +9,8 @@ mod driver;
 mod health;
 mod last_exit;
 pub mod machine;
+#[cfg(test)]
+mod machine_tests;
 mod orders;
 mod permits;
 mod policy;
@@ -18,6 +20,8 @@ pub mod state;
 mod status;
 mod stderr;
 mod unit;
+#[cfg(test)]
+mod unit_tests;
 
 pub use contract::{ChildIo, Event, Handshake, HandshakeError, LineSink, Session, SessionEnd};
 pub use last_exit::LastExit;

@@ -1,6 +1,6 @@
 //! The words of a unit's life: its states, what can happen to it, and what is to be done about it.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use tokio::time::Instant;
 
@@ -117,8 +117,8 @@ pub enum Next {
     Rest(Rest),
     /// The next start, at once.
     Start,
-    /// The next start, not before `until`.
-    Wait { why: Wait, until: Instant },
+    /// The next start, after `delay`.
+    Wait { why: Wait, delay: Duration },
     /// The exit status decides; without one it was a failure.
     Judge,
 }
