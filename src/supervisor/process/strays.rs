@@ -25,7 +25,7 @@ pub fn become_subreaper() {
     }
 }
 
-/// Kills every process that carries the mark `tree` (`hub/service/unit`, or any beginning of it), or
+/// Kills every process that carries the mark `tree` (`hub/service/unit`, or the first parts of it), or
 /// belongs to the session that `guard` led, with all their descendants. Returns how many there were.
 /// Blocks: at most five seconds, usually some milliseconds.
 pub fn sweep(tree: &str, guard: Option<u32>) -> usize {
@@ -56,14 +56,40 @@ fn strays(mark: &str, guard: Option<i32>) -> BTreeSet<i32> {
     below.collect::<BTreeSet<_>>().union(&roots).copied().collect()
 }
 
-/// Whether the environment that `pid` was started with has our mark.
+/// Whether the environment that `pid` was started with has our mark, or a longer one that begins with it and a `/`.
 fn is_marked(pid: i32, mark: &str) -> bool {
     // Unreadable means another user's, or gone.
     let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    has_mark(&environment, mark)
+}
+
+fn has_mark(environment: &[u8], mark: &str) -> bool {
+    let mark = mark.trim_end_matches('/').as_bytes();
     environment.split(|byte| *byte == 0).any(|entry| {
         entry
             .strip_prefix(TREE_MARK.as_bytes())
             .and_then(|rest| rest.strip_prefix(b"="))
-            .is_some_and(|value| value.starts_with(mark.as_bytes()))
+            .and_then(|value| value.strip_prefix(mark))
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_counts_in_whole_parts() {
+        let environment = b"A=1\0__MCPVISOR_TREE=12-34/time/legacy/5/\0B=__MCPVISOR_TREE=9/\0";
+        for (mark, counts) in [
+            ("12-34", true),
+            ("12-34/", true),
+            ("12-34/time/legacy/5/", true),
+            ("12-3", false),
+            ("12-34/time/legacy/55/", false),
+            ("9", false),
+        ] {
+            assert_eq!(has_mark(environment, mark), counts, "{mark}");
+        }
+    }
 }
