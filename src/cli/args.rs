@@ -90,7 +90,7 @@ pub(super) enum Command {
     /// Ask the running hub whether it is well; for container health checks
     Health(Files),
     /// Measure an MCP server over HTTP: delays, throughput, memory
-    Bench(bench::Args),
+    Bench(Box<bench::Args>),
     /// Print the completions for a shell
     Completions {
         /// Which shell
