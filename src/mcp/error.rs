@@ -136,14 +136,14 @@ impl ErrorAnswer {
         Self::new(code::INVALID_PARAMS, message)
     }
 
-    /// -32022 with the supported revisions.
+    /// -32022 with the revisions that can be named in a request: the same that `server/discover` lists.
     #[must_use]
     pub fn unsupported_version(requested: &str) -> Self {
         Self::new(
             code::UNSUPPORTED_VERSION,
             format!("protocol version `{requested}` is not supported"),
         )
-        .with_data(json!({"supported": super::Revision::ALL.map(super::Revision::as_str), "requested": requested}))
+        .with_data(json!({"supported": [super::Revision::NEWEST.as_str()], "requested": requested}))
     }
 
     /// The whole message; `id` is raw JSON, `null` where the request's could not be read.
