@@ -12,6 +12,7 @@ pub(crate) mod http;
 mod streamable;
 
 pub use bound::{Bound, Doors, bind};
+pub(crate) use duplex::{Frame, Stdout, stdin_frames};
 pub use duplex::{StdioEnd, stdio};
 
 pub use self::http::listen::BindError;

@@ -20,7 +20,7 @@ const IN_FLIGHT: usize = 4096;
 
 /// What comes from the client.
 #[derive(Debug)]
-pub(super) enum Frame {
+pub(crate) enum Frame {
     /// What should be one message.
     Message(Bytes),
     /// Something longer than allowed, with its id where that could be found.

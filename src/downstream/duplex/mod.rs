@@ -4,9 +4,12 @@
 mod connection;
 mod events;
 mod outbound;
+mod pipes;
 mod stdio;
 mod web_socket;
 
+pub(crate) use connection::Frame;
 pub(crate) use events::{Connections, open_events, post_message};
+pub(crate) use pipes::{Stdout, stdin_frames};
 pub use stdio::{StdioEnd, stdio};
 pub(crate) use web_socket::open_web_socket;
