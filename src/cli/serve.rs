@@ -8,7 +8,7 @@ use super::{exit::Exit, output};
 use crate::{
     app,
     config::{Config, Flags, Loaded},
-    telemetry::{self, TelemetryGuard},
+    telemetry::{self, TelemetryGuard, metrics},
 };
 
 /// How long threads that wait for something outside (stdin, a disk) may hold up the exit.
@@ -31,7 +31,7 @@ pub(super) fn run(flags: &Flags) -> ExitCode {
     for warning in &loaded.warnings {
         tracing::warn!("configuration: {warning}");
     }
-    if let Err(error) = telemetry::metrics::install() {
+    if let Err(error) = metrics::install() {
         tracing::warn!("no metrics: {:#}", anyhow::Error::new(error));
     }
     let runtime = match runtime::Builder::new_multi_thread()
@@ -53,7 +53,11 @@ pub(super) fn run(flags: &Flags) -> ExitCode {
 
 /// Hands over to the composition root.
 async fn hub(flags: &Flags, loaded: Loaded, telemetry: Arc<TelemetryGuard>) -> ExitCode {
-    match app::run(flags, loaded, telemetry).await {
+    let ended = tokio::select! {
+        ended = app::run(flags, loaded, telemetry) => ended,
+        never = metrics::upkeep() => match never {},
+    };
+    match ended {
         Ok(ending) => ending.into(),
         Err(error) => {
             let exit = if error.is_configuration() {

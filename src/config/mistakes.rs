@@ -99,6 +99,13 @@ impl Mistakes {
         self.0.push((path, mistake));
     }
 
+    /// Whether a misspelled key of the section `at` was meant to be `key`.
+    pub(super) fn meant(&self, at: &KeyPath, key: &str) -> bool {
+        self.0
+            .iter()
+            .any(|(path, mistake)| path.0.starts_with(&at.0) && mistake.suggestion.as_deref() == Some(key))
+    }
+
     /// Whether something at or under `path` is already known to be wrong.
     pub(super) fn under(&self, path: &KeyPath) -> bool {
         self.0.iter().any(|(known, _)| known.0.starts_with(&path.0))

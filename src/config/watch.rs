@@ -10,7 +10,7 @@ use tokio::{
     time::{MissedTickBehavior, interval, sleep},
 };
 
-use super::{layers::Flags, load::Loaded, mistakes::ConfigError, model::Config, places::Surroundings};
+use super::{diff::diff, layers::Flags, load::Loaded, mistakes::ConfigError, model::Config, places::Surroundings};
 
 /// How often files are looked at.
 const EVERY: Duration = Duration::from_secs(1);
@@ -37,6 +37,8 @@ pub struct Watcher {
     surroundings: Surroundings,
     reload: Reload,
     current: watch::Sender<Arc<Config>>,
+    /// What the hub was started with; some settings hold as they are here until it is started again.
+    started: Arc<Config>,
     stamps: BTreeMap<PathBuf, Option<Stamp>>,
 }
 
@@ -63,7 +65,8 @@ impl Watcher {
         surroundings: Surroundings,
     ) -> (Self, Reload, watch::Receiver<Arc<Config>>) {
         let reload = Reload::default();
-        let (current, follow) = watch::channel(Arc::new(loaded.config.clone()));
+        let started = Arc::new(loaded.config.clone());
+        let (current, follow) = watch::channel(Arc::clone(&started));
         let mut flags = flags.clone();
         // Once a file was found, it is this file: if it goes away, that is a mistake and not another configuration.
         flags.config = flags.config.or_else(|| loaded.config.file.clone());
@@ -72,6 +75,7 @@ impl Watcher {
             surroundings,
             reload: reload.clone(),
             current,
+            started,
             stamps: BTreeMap::new(),
         };
         watcher.follow(loaded.watched.iter().cloned());
@@ -142,6 +146,9 @@ impl Watcher {
                 tracing::warn!("configuration: {warning}");
             }
             tracing::info!("took over a new configuration");
+            for path in diff(&self.started, &new).needs_restart {
+                tracing::warn!("configuration: `{path}` has changed and holds after a restart of the hub");
+            }
         } else if asked {
             tracing::info!("read the configuration again; nothing has changed");
         }

@@ -72,8 +72,7 @@ impl fmt::Debug for TelemetryGuard {
 /// If the folder cannot be used, the level is none, or logging was started before.
 pub fn start(log: &Log, data_dir: &Path) -> Result<TelemetryGuard, TelemetryError> {
     let redactor = Redactor::default();
-    let filter = EnvFilter::try_new(&log.level).map_err(TelemetryError::Level)?;
-    let (filter, handle) = reload::Layer::new(filter);
+    let (filter, handle) = reload::Layer::new(filter(&log.level)?);
     let mut workers = Vec::new();
     let colour = io::stderr().is_terminal() && !Surroundings::of_process().variables.contains_key("NO_COLOR");
     let stderr = to(io::stderr(), "log-stderr", &redactor, &mut workers);
@@ -117,8 +116,7 @@ impl TelemetryGuard {
     /// # Errors
     /// If `level` is none.
     pub fn set_level(&self, level: &str) -> Result<(), TelemetryError> {
-        let filter = EnvFilter::try_new(level).map_err(TelemetryError::Level)?;
-        if self.filter.reload(filter).is_err() {
+        if self.filter.reload(filter(level)?).is_err() {
             tracing::error!("the level of the log could not be changed");
         }
         Ok(())
@@ -128,6 +126,15 @@ impl TelemetryGuard {
     pub fn child_log(&self, service: &ServiceName) -> ChildLog {
         self.children.of(service)
     }
+}
+
+/// A single word speaks of the hub: what the libraries below it do in detail is shown only where they are named.
+fn filter(level: &str) -> Result<EnvFilter, TelemetryError> {
+    let directives = match level.trim() {
+        word @ ("debug" | "trace") => format!("info,mcpvisor={word}"),
+        directives => directives.to_owned(),
+    };
+    EnvFilter::try_new(directives).map_err(TelemetryError::Level)
 }
 
 /// A writer through a bounded queue and a thread of its own.
@@ -211,9 +218,10 @@ mod tests {
         telemetry.hide(&[Secret::new("canary-\"0815\"".to_owned())]);
         tracing::info!("too quiet");
         tracing::warn!(token = "canary-\"0815\"", "with canary-\"0815\" inside");
-        telemetry.set_level("info").unwrap();
+        telemetry.set_level("debug").unwrap();
         assert!(telemetry.set_level("a=b=c").is_err());
-        tracing::info!("now loud");
+        tracing::debug!("now loud");
+        tracing::debug!(target: "sqlx", "a library");
         let name = ServiceName::new("svc").unwrap();
         telemetry.child_log(&name).write_line("from a child");
         assert!(matches!(start(&log, dir.path()), Err(TelemetryError::Twice(_))));
@@ -232,7 +240,10 @@ mod tests {
             "{text}"
         );
         assert!(
-            text.contains("now loud") && !text.contains("too quiet") && !text.contains("0815"),
+            text.contains("now loud")
+                && !text.contains("too quiet")
+                && !text.contains("a library")
+                && !text.contains("0815"),
             "{text}"
         );
         assert!(

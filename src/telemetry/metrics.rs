@@ -1,6 +1,6 @@
 //! The recorder behind the `metrics` macros, and its page for Prometheus.
 
-use std::{fs, future::Future, sync::OnceLock, time::Duration};
+use std::{convert::Infallible, fs, sync::OnceLock, time::Duration};
 
 use metrics::{SetRecorderError, counter, describe_counter, describe_gauge, describe_histogram, gauge};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
@@ -60,15 +60,12 @@ pub fn render() -> String {
     page.render()
 }
 
-/// Keeps histograms small until `stopping` resolves.
-pub async fn upkeep(stopping: impl Future<Output = ()>) {
+/// Keeps histograms small for as long as it is polled.
+#[expect(clippy::infinite_loop, reason = "it ends when its caller does, which drops it")]
+pub async fn upkeep() -> Infallible {
     let mut tick = tokio::time::interval(UPKEEP);
-    tokio::pin!(stopping);
     loop {
-        tokio::select! {
-            () = &mut stopping => return,
-            _ = tick.tick() => {}
-        }
+        tick.tick().await;
         if let Some(page) = PAGE.get() {
             page.run_upkeep();
         }

@@ -21,6 +21,9 @@ use crate::config::{
 /// Most instances of one service.
 const MOST_INSTANCES: u64 = 64;
 
+/// The keys that say what a service runs.
+const SOURCES: [&str; 3] = ["command", "url", "builtin"];
+
 /// What is collected while services are checked.
 pub(in crate::config) struct Context<'a> {
     pub(in crate::config) files: &'a mut Files,
@@ -126,9 +129,9 @@ struct Origin {
 }
 
 fn source(origin: Origin, at: &KeyPath, context: &mut Context<'_>) -> Option<Source> {
-    let known_wrong = ["command", "url", "builtin"]
+    let known_wrong = SOURCES
         .iter()
-        .any(|key| context.mistakes.under(&at.join(key)));
+        .any(|key| context.mistakes.under(&at.join(key)) || context.mistakes.meant(at, key));
     match (origin.command, origin.builtin, origin.url) {
         (None, false, None) => {
             if !known_wrong {

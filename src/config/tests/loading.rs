@@ -73,7 +73,6 @@ fn every_mistake_is_told_at_once_with_its_place() {
             "services.broken.comand: unknown key; did you mean `command`? (mcpvisor.yaml)",
             "services.broken.start: expected one of `eager`, `lazy`, found `sometimes` (mcpvisor.yaml)",
             "services.broken.timeouts.call: expected a single value, found a list (mcpvisor.yaml)",
-            "services.broken: needs a `command`: the program to run (mcpvisor.yaml)",
             "services.empty: needs a `command`: the program to run (mcpvisor.yaml)",
             "services.git hub: a name has only letters, digits, `-` and single `_`, not ' '; did you mean `git-hub`? (mcpvisor.yaml)",
             "services.remote.url: remote servers are not supported in this version; remove it or set `enabled: false` (mcpvisor.yaml)",
