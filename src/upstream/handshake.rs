@@ -1,9 +1,10 @@
 //! From fresh pipes to a connection that knows what its server offers, in one era.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use serde_json::{Value, value::RawValue};
+use tokio::time::timeout;
 
 use super::{
     Connection, Introduction, ListKind, Listener, Variant, faults,
@@ -14,9 +15,12 @@ use super::{
 use crate::{
     config::ServiceName,
     lifecycle::Tasks,
-    mcp::{Era, Revision, code, meta_key, method},
+    mcp::{Era, Features, Revision, code, meta_key, method},
     supervisor::{ChildIo, Handshake, HandshakeError, LastExit, Session, SessionEnd},
 };
+
+/// How long a server may be silent after `server/discover` before it is asked in the other era too.
+const SILENCE: Duration = Duration::from_secs(2);
 
 /// How one variant of a service greets its processes.
 pub(super) struct Greeting {
@@ -89,11 +93,11 @@ async fn initialize(connection: &Arc<Connection>, learned: &dyn Learned) -> Resu
 }
 
 async fn discover(connection: &Arc<Connection>, learned: &dyn Learned) -> Result<Introduction, HandshakeError> {
-    let result = match ask(connection, method::DISCOVER, &own_params(Era::Modern, "")).await {
+    let result = match ask_modern(connection).await {
         Ok(result) => result,
-        Err(error) => {
+        Err(reason) => {
             learned.speaks(connection.service(), Era::Modern, false);
-            return Err(HandshakeError::new(format!("`server/discover`: {error}")));
+            return Err(HandshakeError::new(reason));
         }
     };
     let value: Value = serde_json::from_str(result.get()).unwrap_or_default();
@@ -119,6 +123,28 @@ async fn discover(connection: &Arc<Connection>, learned: &dyn Learned) -> Result
         capabilities: value.get("capabilities").cloned().unwrap_or_default(),
         instructions: value.get("instructions").and_then(Value::as_str).map(str::to_owned),
     })
+}
+
+/// Asks `server/discover`. A legacy server may refuse it, or may not answer what it does not know: then `initialize` tells whether
+/// it is there. A modern one that is slow to start answers the two in order, so `server/discover` wins.
+async fn ask_modern(connection: &Arc<Connection>) -> Result<Box<RawValue>, String> {
+    let params = own_params(Era::Modern, "");
+    let mut asked = std::pin::pin!(ask(connection, method::DISCOVER, &params));
+    let refused = |error: AskError| format!("`server/discover`: {error}");
+    if let Ok(answer) = timeout(SILENCE, asked.as_mut()).await {
+        return answer.map_err(refused);
+    }
+    let legacy = initialize_params(Features::NONE);
+    let mut greeted = std::pin::pin!(ask(connection, method::INITIALIZE, &legacy));
+    tokio::select! {
+        biased;
+        answer = asked.as_mut() => answer.map_err(refused),
+        greeting = greeted.as_mut() => match greeting {
+            Ok(_) => Err("it answers `initialize` and not `server/discover`".to_owned()),
+            // A modern server refuses `initialize`; its answer to the first question is on its way.
+            Err(_) => asked.await.map_err(refused),
+        },
+    }
 }
 
 fn read_introduction(result: &RawValue, version_field: &str) -> Option<Introduction> {
