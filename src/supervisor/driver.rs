@@ -27,8 +27,8 @@ use crate::clock;
 const PERMIT_LIMIT: Duration = Duration::from_secs(2);
 /// How often calls in flight are counted while draining.
 const DRAIN_POLL: Duration = Duration::from_millis(20);
-/// How long the last lines of stderr are waited for after an exit.
-const STDERR_GRACE: Duration = Duration::from_millis(30);
+/// How long the ends of stdout and stderr are waited for after an exit.
+const LAST_WORDS: Duration = Duration::from_millis(50);
 
 /// Starts the task of a unit.
 pub(super) fn start<H: Handshake>(
@@ -249,12 +249,7 @@ impl<H: Handshake> Driver<H> {
                 self.step(Input::SpawnFailed(error.kind));
             }
             ProcessEvent::Exited(exit) => {
-                if let Some(running) = &mut self.process {
-                    running.exit = Some(exit);
-                    // Its last words usually lie in the pipe by now; what it left may hold the pipe open.
-                    let ended = running.stderr_ended.wait_for(|ended| *ended);
-                    drop(timeout(STDERR_GRACE, ended).await);
-                }
+                self.hear_out(exit).await;
                 if self.eof && self.exited_by_itself() {
                     // The end of its output was the end of it; how it ended says more.
                     self.cause = None;
@@ -271,6 +266,24 @@ impl<H: Handshake> Driver<H> {
                 self.step(Input::Gone);
             }
         }
+    }
+
+    /// What the process said last usually lies in the pipes by now: answers for the session, reasons for the operator.
+    /// What it left may hold the pipes open, so that their end is not waited for long.
+    async fn hear_out(&mut self, exit: Exit) {
+        let Some(running) = &mut self.process else {
+            return;
+        };
+        running.exit = Some(exit);
+        let stderr_ended = &mut running.stderr_ended;
+        let reasons = async { stderr_ended.wait_for(|ended| *ended).await.is_ok() };
+        let session_end = &mut self.happening.session_end;
+        let answers = async {
+            if session_end.is_some() {
+                ready(session_end).await;
+            }
+        };
+        drop(timeout(LAST_WORDS, async { tokio::join!(reasons, answers) }).await);
     }
 
     fn take_verdict(&mut self, verdict: Verdict) {

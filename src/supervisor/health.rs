@@ -153,3 +153,94 @@ pub(super) async fn at(when: Option<Instant>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::supervisor::{LastExit, SessionEnd};
+
+    #[derive(Default)]
+    struct Fake {
+        in_flight: AtomicUsize,
+        calls: AtomicU64,
+        probes: AtomicUsize,
+        answers: AtomicBool,
+    }
+
+    impl Session for Fake {
+        fn in_flight(&self) -> usize {
+            self.in_flight.load(Ordering::Relaxed)
+        }
+
+        fn calls(&self) -> u64 {
+            self.calls.load(Ordering::Relaxed)
+        }
+
+        fn closed(&self) -> BoxFuture<'_, SessionEnd> {
+            Box::pin(std::future::pending())
+        }
+
+        fn close_stdin(&self) {}
+
+        fn fail(&self, _exit: &LastExit) {}
+
+        fn probe(&self) -> Option<BoxFuture<'static, bool>> {
+            self.probes.fetch_add(1, Ordering::Relaxed);
+            if self.answers.load(Ordering::Relaxed) {
+                Some(Box::pin(std::future::ready(true)))
+            } else {
+                Some(Box::pin(std::future::pending()))
+            }
+        }
+    }
+
+    fn watching(idle: Option<Duration>) -> (Health<Fake>, Arc<Fake>) {
+        let (mut health, session) = (Health::new(idle), Arc::new(Fake::default()));
+        health.begin(Arc::clone(&session));
+        (health, session)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_dead_session_is_found_by_probes_and_so_is_its_recovery() {
+        let (mut health, session) = watching(None);
+        let begun = Instant::now();
+        assert_eq!(health.next().await, Verdict::Troubled);
+        // One idle interval, then three probes of five seconds.
+        assert_eq!(begun.elapsed(), PROBE_EVERY + PROBE_LIMIT * 3);
+        assert_eq!(health.next().await, Verdict::Troubled);
+        session.answers.store(true, Ordering::Relaxed);
+        assert_eq!(health.next().await, Verdict::Recovered);
+        let quiet = timeout(Duration::from_hours(1), health.next()).await;
+        assert!(quiet.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_busy_session_is_not_probed() {
+        let (mut health, session) = watching(None);
+        session.in_flight.store(1, Ordering::Relaxed);
+        assert!(timeout(Duration::from_mins(10), health.next()).await.is_err());
+        assert_eq!(session.probes.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn idle_is_who_is_not_called() {
+        let (idle, not_quite) = (Duration::from_mins(4), Duration::from_secs(239));
+        let (mut health, session) = watching(Some(idle));
+        session.answers.store(true, Ordering::Relaxed);
+        for _ in 0..10 {
+            session.calls.fetch_add(1, Ordering::Relaxed);
+            assert!(timeout(not_quite, health.next()).await.is_err());
+        }
+        session.in_flight.store(1, Ordering::Relaxed);
+        assert!(timeout(idle * 3, health.next()).await.is_err());
+        session.in_flight.store(0, Ordering::Relaxed);
+        let begun = Instant::now();
+        assert_eq!(health.next().await, Verdict::Idle);
+        assert!(begun.elapsed() <= idle + look_every(idle));
+        // Watches nothing once told so.
+        health.end();
+        assert!(timeout(idle * 3, health.next()).await.is_err());
+    }
+}

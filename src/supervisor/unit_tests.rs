@@ -43,7 +43,10 @@ struct Quiet {
     stdout: tokio::sync::Mutex<BufReader<pipe::Receiver>>,
     in_flight: AtomicUsize,
     calls: AtomicU64,
-    failed: Mutex<Vec<LastExit>>,
+    /// What it said after it was ready.
+    said: Mutex<Vec<u8>>,
+    /// How its end was told, with the bytes it had said by then.
+    failed: Mutex<Vec<(LastExit, usize)>>,
 }
 
 impl Handshake for SaysReady {
@@ -59,6 +62,7 @@ impl Handshake for SaysReady {
                     stdout: stdout.into(),
                     in_flight: AtomicUsize::new(0),
                     calls: AtomicU64::new(0),
+                    said: Mutex::default(),
                     failed: Mutex::default(),
                 })),
                 Ok("") => Err(HandshakeError::new("nothing was said")),
@@ -80,9 +84,10 @@ impl Session for Quiet {
 
     fn closed(&self) -> BoxFuture<'_, SessionEnd> {
         Box::pin(async {
-            let mut rest = Vec::new();
-            let mut stdout = self.stdout.lock().await;
-            drop(stdout.read_to_end(&mut rest).await);
+            let (mut stdout, mut chunk) = (self.stdout.lock().await, [0; 4096]);
+            while let Ok(n @ 1..) = stdout.read(&mut chunk).await {
+                self.said.lock().unwrap().extend_from_slice(&chunk[..n]);
+            }
             SessionEnd::Eof
         })
     }
@@ -92,7 +97,8 @@ impl Session for Quiet {
     }
 
     fn fail(&self, exit: &LastExit) {
-        self.failed.lock().unwrap().push(exit.clone());
+        let said = self.said.lock().unwrap().len();
+        self.failed.lock().unwrap().push((exit.clone(), said));
     }
 }
 
@@ -154,7 +160,7 @@ async fn it_becomes_ready_and_stops() {
     let exit = stopped.last_exit.unwrap();
     assert_eq!(exit.reason, "stopped by request (exited with code 0)");
     assert!(exit.asked);
-    assert_eq!(*session.failed.lock().unwrap(), [(*exit).clone()]);
+    assert_eq!(*session.failed.lock().unwrap(), [((*exit).clone(), 0)]);
     assert_eq!(unit.start().await, State::Ready);
     assert_eq!(unit.status().borrow().restarts, 1);
 }
@@ -170,7 +176,7 @@ async fn a_crash_is_told_at_once_and_made_good() {
     send(pid, Signal::SIGKILL);
     until(SOON, "told", || !session.failed.lock().unwrap().is_empty()).await;
     let told = killed.elapsed();
-    let exit = session.failed.lock().unwrap()[0].clone();
+    let (exit, _) = session.failed.lock().unwrap()[0].clone();
     assert_eq!(exit.reason, "killed by signal 9 (SIGKILL)");
     assert_eq!((exit.code, exit.signal, exit.asked), (None, Some(9), false));
     assert_eq!(exit.stderr, ["one", "two  "]);
@@ -184,6 +190,18 @@ async fn a_crash_is_told_at_once_and_made_good() {
     assert_eq!(down.last_exit.unwrap().reason, "exited with code 3");
     assert!(down.retry_at.unwrap() >= down.since + 250);
     assert_eq!(unit.stderr_tail(9), ["one", "two  ", "one", "two  "]);
+}
+
+#[tokio::test]
+async fn last_answers_are_heard_before_the_end_is_told() {
+    // More than one read takes, less than the pipe holds, and gone the moment it is written.
+    let script = "echo ready; read line; head -c 60000 /dev/zero; exit 1";
+    let unit = launch(spec(script));
+    let session = in_state(&unit, State::Ready).await.session.unwrap();
+    session.close_stdin();
+    until(SOON, "told", || !session.failed.lock().unwrap().is_empty()).await;
+    let (exit, said) = session.failed.lock().unwrap()[0].clone();
+    assert_eq!((exit.reason.as_str(), said), ("exited with code 1", 60_000));
 }
 
 #[tokio::test]
