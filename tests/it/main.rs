@@ -17,6 +17,7 @@
 )]
 
 mod client;
+mod commands;
 mod http;
 mod hub;
 mod processes;
