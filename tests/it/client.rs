@@ -101,26 +101,34 @@ pub struct McpClient {
 impl McpClient {
     /// Connects and greets: `initialize` for legacy revisions, `server/discover` for modern ones.
     pub async fn connect(hub: &mut Hub, door: Door, prefix: &str, revision: &str) -> Self {
+        if door == Door::Stdio {
+            return Self::greeted(Link::Stdio(hub.take_stdio()), revision).await;
+        }
+        Self::open(&hub.mcp, door, prefix, revision).await
+    }
+
+    /// Connects over the network; many can do so at once.
+    pub async fn open(http: &Http, door: Door, prefix: &str, revision: &str) -> Self {
         let link = match door {
             Door::Http => Link::Http {
-                http: hub.mcp.clone(),
+                http: http.clone(),
                 path: format!("{prefix}/mcp"),
                 session: None,
                 listening: None,
             },
             Door::Sse => {
-                let mut stream = hub.mcp.stream(&format!("{prefix}/sse"), &[], None).await;
+                let mut stream = http.stream(&format!("{prefix}/sse"), &[], None).await;
                 assert_eq!(stream.status, StatusCode::OK);
                 let first = stream.next(PATIENCE).await.expect("an endpoint event");
                 assert_eq!(first.kind, "endpoint");
                 Link::Sse {
-                    http: hub.mcp.clone(),
+                    http: http.clone(),
                     post_to: first.data,
                     stream,
                 }
             }
             Door::Socket => {
-                let url = hub.mcp.url(&format!("{prefix}/ws")).replacen("http", "ws", 1);
+                let url = http.url(&format!("{prefix}/ws")).replacen("http", "ws", 1);
                 let mut request =
                     tokio_tungstenite::tungstenite::client::IntoClientRequest::into_client_request(url).unwrap();
                 request
@@ -129,8 +137,12 @@ impl McpClient {
                 let (socket, _) = Box::pin(tokio_tungstenite::connect_async(request)).await.unwrap();
                 Link::Socket(Box::new(socket))
             }
-            Door::Stdio => Link::Stdio(hub.take_stdio()),
+            Door::Stdio => panic!("stdin and stdout belong to the hub's parent"),
         };
+        Self::greeted(link, revision).await
+    }
+
+    async fn greeted(link: Link, revision: &str) -> Self {
         let mut client = Self {
             link,
             revision: revision.to_owned(),
@@ -270,24 +282,36 @@ impl McpClient {
         answer
     }
 
-    /// Opens the legacy GET stream of Streamable HTTP, so that [`McpClient::next_message`] sees what belongs to no request.
+    /// Opens the stream on which [`McpClient::next_message`] sees what belongs to no request: GET for a legacy session,
+    /// `subscriptions/listen` for changes of tools in the modern era. The other doors have one already.
     pub async fn listen(&mut self) {
-        if let Link::Http {
+        let changes = json!({"notifications": {"toolsListChanged": true}});
+        let params = self.with_meta(changes);
+        let modern = self.is_modern();
+        let Link::Http {
             http,
             path,
             session,
             listening,
         } = &mut self.link
-        {
+        else {
+            return;
+        };
+        let version = ("mcp-protocol-version", self.revision.as_str());
+        let mut stream = if modern {
+            let ask = json!({"jsonrpc": "2.0", "id": "listen", "method": "subscriptions/listen", "params": params});
+            let headers = [version, ("mcp-method", "subscriptions/listen")];
+            http.stream(path, &headers, Some(&ask.to_string())).await
+        } else {
             let id = session.clone().expect("a session");
-            let headers = [
-                ("mcp-session-id", id.as_str()),
-                ("mcp-protocol-version", self.revision.as_str()),
-            ];
-            let stream = http.stream(path, &headers, None).await;
-            assert_eq!(stream.status, StatusCode::OK);
-            *listening = Some(stream);
+            http.stream(path, &[version, ("mcp-session-id", &id)], None).await
+        };
+        assert_eq!(stream.status, StatusCode::OK);
+        if modern {
+            let first = stream.next_message(PATIENCE).await.expect("an acknowledgement");
+            assert_eq!(first["method"], "notifications/subscriptions/acknowledged");
         }
+        *listening = Some(stream);
     }
 
     /// Ends the session over HTTP.

@@ -258,12 +258,9 @@ impl Hub {
     /// Waits until a service is in a state; returns its item.
     pub async fn wait_for(&self, name: &str, state: &str, bound: Duration) -> Value {
         self.wait_until(bound, &format!("{name} to be {state}"), async || {
-            let item = self.service(name).await;
-            if item["state"] == state {
-                Ok(item)
-            } else {
-                Err(item.to_string())
-            }
+            let items = self.services().await;
+            let found = items.iter().find(|item| item["name"] == name && item["state"] == state);
+            found.cloned().ok_or_else(|| format!("{items:?}"))
         })
         .await
     }
@@ -273,7 +270,7 @@ impl Hub {
         self.wait_until(bound, "every service to be ready", async || {
             let items = self.services().await;
             let waiting: Vec<_> = items.iter().filter(|item| item["state"] != "ready").collect();
-            if waiting.is_empty() {
+            if waiting.is_empty() && !items.is_empty() {
                 Ok(())
             } else {
                 Err(format!("{waiting:?}"))

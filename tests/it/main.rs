@@ -16,10 +16,17 @@
     reason = "the harness offers more than its tests use, to nobody outside"
 )]
 
+mod broken_services;
 mod client;
 mod commands;
+mod conformance;
 mod http;
 mod hub;
+mod idle_streams;
+mod matrix;
+mod mixing;
 mod processes;
+mod servers;
+mod smoke;
 mod sse;
 mod tools;

@@ -33,3 +33,9 @@ pub fn fixture(name: &str) -> String {
     assert!(found.exists(), "{} is missing: cargo build --examples", found.display());
     found.to_str().unwrap().to_owned()
 }
+
+/// Waits for the turn of a test that loads the machine or has a clock inside: only one of them runs at a time.
+pub async fn turn() -> tokio::sync::MutexGuard<'static, ()> {
+    static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+    TURN.lock().await
+}
