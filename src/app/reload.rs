@@ -6,7 +6,7 @@ use super::services::Launcher;
 use crate::{
     config::{Flags, Loaded, Watcher},
     lifecycle::{Tasks, signals::Reloads},
-    telemetry::TelemetryGuard,
+    telemetry::{TelemetryGuard, names},
 };
 
 /// Applies every good new configuration until the hub stops.
@@ -38,6 +38,7 @@ pub(super) fn follow(
                     {
                         tracing::warn!(%error, "the log level stays as it is");
                     }
+                    metrics::counter!(names::RELOADS).increment(1);
                     launcher.apply(&current, &next);
                     current = next;
                 }

@@ -126,13 +126,12 @@ pub async fn run(flags: &Flags, loaded: Loaded, telemetry: Arc<TelemetryGuard>) 
     let doors = doors.serve(&config, gateway.clone(), &tasks, readiness.clone());
     let directory = Arc::new(Directory::new(gateway.clone()));
     let admin_door = admin_door.serve(&config, directory, &tasks, readiness.clone());
+    launcher.launch_all(&config, eras);
+    drop(starting);
     let hub_file = HubInfo::of_this_process(addresses.http_url(), addresses.admin_url())
         .write(&config.data_dir)
         .map_err(system("write `hub.json` into the data folder"))?;
     say(&banner(&config, addresses));
-
-    launcher.launch_all(&config, eras);
-    drop(starting);
     reload::follow(flags, &loaded, launcher, Arc::clone(&telemetry), reloads, &tasks);
     serve_stdio(&config, &gateway, &tasks);
 

@@ -20,6 +20,7 @@ use crate::{
     config::ServiceName,
     jsonrpc::{Message, text_of},
     mcp::{Answered, Era, ErrorAnswer, Features, HubFault, Outbox, Outcome, call_params, code, field, method},
+    telemetry::names,
     upstream::{ListKind, Service},
 };
 
@@ -125,6 +126,7 @@ impl Gateway {
         let id = ClientId(self.shared.next_client.fetch_add(1, Ordering::Relaxed));
         let client = Arc::new(Client::new(id, opening));
         self.clients_lock().insert(id, Arc::clone(&client));
+        metrics::gauge!(names::CLIENTS).increment(1.0);
         client
     }
 
@@ -133,6 +135,7 @@ impl Gateway {
         if self.clients_lock().remove(&client.id()).is_none() {
             return;
         }
+        metrics::gauge!(names::CLIENTS).decrement(1.0);
         let (calls, requests) = client.end();
         for call in calls {
             match call {

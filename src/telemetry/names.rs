@@ -43,10 +43,8 @@ metrics! {
     SERVICE_READY = Gauge "mcpvisor_service_ready": "1 while a unit of the service is ready, else 0, by `service` and `unit`.";
     SERVICE_CHANGES = Counter "mcpvisor_service_state_changes_total": "States entered, by `service` and `state`.";
     SERVICE_RESTARTS = Counter "mcpvisor_service_restarts_total": "Starts after the first one, by `service`.";
-    SESSIONS = Gauge "mcpvisor_sessions": "Open sessions of clients, by `door` (stdio, http, sse, ws).";
-    REQUESTS = Counter "mcpvisor_http_requests_total": "HTTP requests, by `door` (mcp, admin) and `status`.";
-    REFUSED = Counter "mcpvisor_refused_total": "Requests refused before they reached a service, by `reason`.";
-    RELOADS = Counter "mcpvisor_config_reloads_total": "Attempts to take over a new configuration, by `result` (taken, refused).";
+    CLIENTS = Gauge "mcpvisor_clients": "Clients open: legacy sessions, connections, and one for the modern callers of each endpoint.";
+    RELOADS = Counter "mcpvisor_config_reloads_total": "New configurations taken over since the start.";
     LOG_LINES_DROPPED = Counter "mcpvisor_log_lines_dropped_total": "Log lines dropped because nobody took them in time, by `log`.";
     RESIDENT_BYTES = Gauge "process_resident_memory_bytes": "Resident memory of the hub itself.";
     CPU_SECONDS = Counter "process_cpu_seconds_total": "Processor time of the hub itself, in whole seconds.";

@@ -48,6 +48,7 @@ impl Handshake for Greeting {
         let learned = Arc::clone(&self.learned);
         let tasks = self.tasks.clone();
         Box::pin(async move {
+            let unfinished = Unfinished(Some(Arc::clone(&connection)));
             let introduction = match connection.variant().era {
                 Era::Legacy => initialize(&connection, &*learned).await?,
                 Era::Modern => discover(&connection, &*learned).await?,
@@ -62,8 +63,28 @@ impl Handshake for Greeting {
             tasks.spawn("upstream.refresh", async move {
                 keep_fresh(watching, offers, learned).await;
             });
+            unfinished.done();
             Ok(connection)
         })
+    }
+}
+
+/// Closes a connection whose handshake failed or was given up: nobody else knows it yet.
+struct Unfinished(Option<Arc<Connection>>);
+
+impl Unfinished {
+    fn done(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if let Some(connection) = self.0.take() {
+            connection.over(SessionEnd::Eof);
+            connection.close_writer();
+            connection.end_calls(&faults::gone(connection.service()));
+        }
     }
 }
 

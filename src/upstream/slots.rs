@@ -12,6 +12,7 @@ use crate::{
     config::{EraChoice, ServiceName},
     mcp::Era,
     supervisor::{Status, Unit},
+    telemetry::ServiceChanged,
 };
 
 /// One unit and the latest of it.
@@ -88,11 +89,22 @@ impl Service {
     fn watch(self: &Arc<Self>, slot: &Slot) {
         let (weak, mut slot) = (Arc::downgrade(self), slot.clone());
         self.context.tasks.clone().spawn("upstream.watch", async move {
-            let mut last = None;
+            let (mut last, mut restarts, label) = (None, 0, slot.variant.label());
             loop {
-                let state = slot.status.borrow_and_update().state;
+                let (state, now) = {
+                    let status = slot.status.borrow_and_update();
+                    (status.state, status.restarts)
+                };
                 let Some(service) = weak.upgrade() else { return };
                 if last.replace(state) != Some(state) {
+                    let changed = ServiceChanged {
+                        service: &service.name,
+                        unit: &label,
+                        state: state.as_str(),
+                        reason: None,
+                        restart: std::mem::replace(&mut restarts, now) < now,
+                    };
+                    changed.emit();
                     service.events.state(&service.name, slot.variant, state);
                 }
                 if service.is_wrong_era(slot.variant.era) {
