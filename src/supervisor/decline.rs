@@ -12,7 +12,7 @@ use super::{
 
 /// How long an exit status is waited for after the session broke, before the process is told to go.
 const EXIT_GRACE: Duration = Duration::from_millis(80);
-/// From SIGTERM to SIGKILL for a process that failed.
+/// From SIGTERM to SIGKILL for a process that failed or never got to work.
 const SHORT_TERM: Duration = Duration::from_secs(2);
 /// How long the guard may take to kill a tree before it is killed itself.
 const KILL_LIMIT: Duration = Duration::from_secs(20);
@@ -162,8 +162,8 @@ impl Machine {
         }
     }
 
-    /// The process failed but still runs: it gets a short term.
-    fn put_down(&mut self, next: Next, at: At) -> Vec<Action> {
+    /// The process failed, or never got to work, but still runs: it gets a short term.
+    pub(super) fn put_down(&mut self, next: Next, at: At) -> Vec<Action> {
         self.phase = Phase::Stopping {
             step: Step::Term,
             until: at.now + SHORT_TERM,

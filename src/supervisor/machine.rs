@@ -236,14 +236,8 @@ impl Machine {
                 };
                 vec![Action::Drain]
             }
-            Phase::Spawning { .. } | Phase::Handshaking { .. } => {
-                self.phase = Phase::Stopping {
-                    step: Step::Stdin,
-                    until: at.now + policy.stop / 2,
-                    next: wanted,
-                };
-                vec![Action::ReleasePermit, Action::CloseStdin, Action::EndSession]
-            }
+            // It has nothing to finish.
+            Phase::Spawning { .. } | Phase::Handshaking { .. } => self.put_down(wanted, at),
             Phase::Draining { ref mut next, .. } | Phase::Stopping { ref mut next, .. } => {
                 if *next != Next::Rest(Rest::Retired) {
                     *next = wanted;

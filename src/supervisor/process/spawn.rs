@@ -1,6 +1,7 @@
 //! Starts a server under its guard and reports what becomes of it.
 
 use std::{
+    collections::BTreeSet,
     ffi::OsString,
     io,
     os::{
@@ -194,16 +195,21 @@ fn start_guard(command: &Command, guard: &Path, tree: &str) -> io::Result<Starte
     })
 }
 
+/// The guards that run, by process number. Also the lock under which they are spawned: while a guard's socket is inheritable
+/// nobody else may spawn, and whoever looks for strays must not take a guard that is just being born for one.
+pub(super) static GUARDS: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
+
 /// Spawns `process` with one more open file. No `pre_exec`: without it the standard library need not copy our page tables
 /// for a fork.
 fn spawn_with(process: std::process::Command, file: impl AsFd) -> io::Result<Child> {
-    /// While the file is inheritable, nobody else may spawn.
-    static SPAWNING: Mutex<()> = Mutex::new(());
     let mut process = tokio::process::Command::from(process);
-    let _spawning = SPAWNING.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut guards = GUARDS.lock().unwrap_or_else(PoisonError::into_inner);
     fcntl(&file, FcntlArg::F_SETFD(FdFlag::empty()))?;
     let spawned = process.spawn();
     fcntl(&file, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+    if let Ok(guard) = &spawned {
+        guards.extend(guard.id());
+    }
     spawned
 }
 
@@ -237,6 +243,10 @@ impl Watch {
         if let Err(error) = self.guard.wait().await {
             tracing::warn!(%error, "could not wait for a guard");
         }
+        GUARDS
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&self.guard_id);
         if let Some(errno) = failed {
             let (reason, kind) = program::explain(&self.command, self.path.as_deref(), errno);
             let error = SpawnError { reason, kind };

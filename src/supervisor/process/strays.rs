@@ -3,6 +3,10 @@
 
 use std::{
     collections::BTreeSet,
+    sync::{
+        PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -11,49 +15,78 @@ use nix::{
     unistd::Pid,
 };
 
-use super::{TREE_MARK, tree};
+use super::{TREE_MARK, spawn::GUARDS, tree};
 
 /// How long strays are killed again and again before what is left is given up.
 const LIMIT: Duration = Duration::from_secs(5);
 
+/// Whether every child of this process that is no guard is a stray.
+static SUBREAPER: AtomicBool = AtomicBool::new(false);
+
 /// Makes this process inherit what loses its parent further down, instead of PID 1, so that strays stay in reach. Call it
-/// once, in the hub; does nothing where the system has no such thing.
+/// once, in the hub, which has no children but guards; does nothing where the system has no such thing.
 pub fn become_subreaper() {
     #[cfg(target_os = "linux")]
-    if let Err(error) = nix::sys::prctl::set_child_subreaper(true) {
-        tracing::warn!(%error, "strays of a killed guard will be inherited by PID 1");
+    match nix::sys::prctl::set_child_subreaper(true) {
+        Ok(()) => SUBREAPER.store(true, Ordering::Relaxed),
+        Err(error) => {
+            tracing::warn!(%error, "strays of a killed guard will be inherited by PID 1");
+        }
     }
 }
 
 /// Kills every process that carries the mark `tree` (`hub/service/unit`, or the first parts of it), or
-/// belongs to the session that `guard` led, with all their descendants. Returns how many there were.
-/// Blocks: at most five seconds, usually some milliseconds.
+/// belongs to the session that `guard` led, or that this process inherited as subreaper, with all their descendants.
+/// Returns how many there were. Blocks: at most five seconds, usually some milliseconds.
 pub fn sweep(tree: &str, guard: Option<u32>) -> usize {
     let (begun, mut killed) = (Instant::now(), BTreeSet::new());
     let guard = guard.and_then(|pid| i32::try_from(pid).ok());
     loop {
         let now = tree::freeze_and_kill(|| strays(tree, guard));
         if now.is_empty() || begun.elapsed() > LIMIT {
-            return killed.len();
-        }
-        for pid in &now {
-            // Ours if we are the subreaper; otherwise PID 1 does this, and we are told that it is no child.
-            let _no_child = waitpid(Pid::from_raw(*pid), Some(WaitPidFlag::WNOHANG));
+            break;
         }
         killed.extend(now);
         std::thread::yield_now();
     }
+    reap();
+    killed.len()
 }
 
 fn strays(mark: &str, guard: Option<i32>) -> BTreeSet<i32> {
-    let (me, all) = (std::process::id(), tree::processes());
+    let guards = GUARDS.lock().unwrap_or_else(PoisonError::into_inner);
+    let all = tree::processes();
+    let is_guard = |pid: i32| u32::try_from(pid).is_ok_and(|pid| guards.contains(&pid));
+    let me = Pid::this().as_raw();
+    // PID 1 inherits strangers too, such as what somebody runs beside us in our container.
+    let adopts = SUBREAPER.load(Ordering::Relaxed) && me != 1;
     let is_stray = |process: &tree::Listed| {
-        u32::try_from(process.pid) != Ok(me)
-            && (guard.is_some_and(|guard| process.session == guard) || is_marked(process.pid, mark))
+        process.pid != me
+            && !is_guard(process.pid)
+            && ((adopts && process.parent == me)
+                || guard.is_some_and(|guard| process.session == guard)
+                || is_marked(process.pid, mark))
     };
-    let roots: BTreeSet<i32> = all.iter().filter(|p| is_stray(p)).map(|p| p.pid).collect();
+    let roots: BTreeSet<i32> = all
+        .iter()
+        .filter(|process| is_stray(process))
+        .map(|process| process.pid)
+        .collect();
     let below = roots.iter().flat_map(|root| tree::below(*root, &all));
-    below.collect::<BTreeSet<_>>().union(&roots).copied().collect()
+    below.chain(roots.iter().copied()).collect()
+}
+
+/// Takes the statuses of dead children that nobody else waits for: those inherited from a guard that was killed.
+fn reap() {
+    if !SUBREAPER.load(Ordering::Relaxed) {
+        return;
+    }
+    let guards = GUARDS.lock().unwrap_or_else(PoisonError::into_inner);
+    for pid in tree::zombies_of(Pid::this().as_raw()) {
+        if !u32::try_from(pid).is_ok_and(|pid| guards.contains(&pid)) {
+            let _no_child = waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG));
+        }
+    }
 }
 
 /// Whether the environment that `pid` was started with has our mark, or a longer one that begins with it and a `/`.

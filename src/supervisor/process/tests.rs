@@ -262,15 +262,12 @@ async fn dropping_the_handle_kills_the_tree() {
     until(SOON, "all dead", || !alive(pid) && !alive(daemons[0])).await;
 }
 
-#[tokio::test]
+/// A hub in a process of its own with one server, and the numbers on the first line that the server prints.
 #[expect(
     clippy::disallowed_methods,
     reason = "the stand-in hub has to be killed without killing the test"
 )]
-async fn a_killed_hub_leaves_nothing() {
-    let script = "setsid sh -c 'trap \"\" TERM; while :; do sleep 1; done' & a=$!
-        (setsid sleep 300 &)
-        trap '' TERM; echo $$ $a; while :; do sleep 1; done";
+async fn hub(script: &str) -> (tokio::process::Child, i32, Vec<u32>) {
     let mut hub = tokio::process::Command::new(guard_host())
         .args(["hub", "sh", "-c", script])
         .stdout(Stdio::piped())
@@ -279,14 +276,50 @@ async fn a_killed_hub_leaves_nothing() {
         .unwrap();
     let mut line = String::new();
     let mut stdout = BufReader::new(hub.stdout.take().unwrap());
-    timeout(SOON, stdout.read_line(&mut line)).await.unwrap().unwrap();
-    let pids: Vec<u32> = line.split_whitespace().map(|n| n.parse().unwrap()).collect();
-    let me = i32::try_from(hub.id().unwrap()).unwrap();
+    let read = timeout(SOON, stdout.read_line(&mut line)).await;
+    read.unwrap().unwrap();
+    let numbers = line.split_whitespace().map(|n| n.parse().unwrap());
+    let pid = i32::try_from(hub.id().unwrap()).unwrap();
+    (hub, pid, numbers.collect())
+}
+
+#[tokio::test]
+async fn a_killed_hub_leaves_nothing() {
+    let script = "setsid sh -c 'trap \"\" TERM; while :; do sleep 1; done' & a=$!
+        (setsid sleep 300 &)
+        trap '' TERM; echo $$ $a; while :; do sleep 1; done";
+    let (mut hub, me, pids) = hub(script).await;
     let all = tree::below(me, &tree::processes());
     // The guard, the server, the two daemons and their sleeps.
     assert!(all.len() >= 4 && pids.iter().all(|pid| alive(*pid)), "{all:?}");
     hub.start_kill().unwrap();
     hub.wait().await.unwrap();
-    let none_left = || tree::processes().iter().all(|process| !all.contains(&process.pid));
+    let none_left = || {
+        let left = tree::processes();
+        left.iter().all(|process| !all.contains(&process.pid))
+    };
     until(Duration::from_secs(1), "all dead", none_left).await;
+}
+
+#[tokio::test]
+async fn a_hub_inherits_and_buries_what_a_killed_guard_left() {
+    // One carries no mark, has its own session and hears nothing.
+    let script = "env -i setsid sh -c 'trap \"\" TERM; while :; do /bin/sleep 1; done' & a=$!
+        setsid sleep 300 & echo $$ $a $!; wait";
+    let (_hub, me, pids) = hub(script).await;
+    let guards: Vec<i32> = tree::processes()
+        .iter()
+        .filter(|process| process.parent == me)
+        .map(|process| process.pid)
+        .collect();
+    let [guard] = guards[..] else {
+        panic!("{guards:?}");
+    };
+    tree::send(guard, Signal::SIGKILL);
+    let none_left = || {
+        pids.iter().all(|pid| !alive(*pid))
+            && tree::below(me, &tree::processes()).is_empty()
+            && tree::zombies_of(me).is_empty()
+    };
+    until(Duration::from_secs(2), "all dead and buried", none_left).await;
 }

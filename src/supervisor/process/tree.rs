@@ -18,35 +18,43 @@ pub(super) struct Listed {
 
 /// All live processes; empty where there is no `/proc`.
 pub(super) fn processes() -> Vec<Listed> {
-    let Ok(entries) = std::fs::read_dir("/proc") else {
-        return vec![];
-    };
-    entries
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .filter_map(listed)
+    list().filter_map(|(process, alive)| alive.then_some(process)).collect()
+}
+
+/// The children of `parent` that have ended and were not waited for.
+pub(super) fn zombies_of(parent: i32) -> Vec<i32> {
+    list()
+        .filter(|(process, alive)| !alive && process.parent == parent)
+        .map(|(process, _)| process.pid)
         .collect()
 }
 
-fn listed(pid: i32) -> Option<Listed> {
-    // Gone between listing and reading is the same as not listed.
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    parse(pid, &stat)
+/// All processes, and whether they are alive.
+fn list() -> impl Iterator<Item = (Listed, bool)> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter_map(|pid| {
+            // Gone between listing and reading is the same as not listed.
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+            parse(pid, &stat)
+        })
 }
 
-fn parse(pid: i32, stat: &str) -> Option<Listed> {
+fn parse(pid: i32, stat: &str) -> Option<(Listed, bool)> {
     // The name in field 2 may hold spaces and parentheses, so go on from the last parenthesis.
     let (_, fields) = stat.rsplit_once(')')?;
     let mut fields = fields.split_ascii_whitespace();
     let state = fields.next()?;
     let mut number = || fields.next()?.parse().ok();
     let (parent, group, session) = (number()?, number()?, number()?);
-    (!matches!(state, "Z" | "X")).then_some(Listed {
+    let process = Listed {
         pid,
         parent,
         group,
         session,
-    })
+    };
+    Some((process, !matches!(state, "Z" | "X")))
 }
 
 /// Everything below `root` in `all`, without `root` itself.
@@ -100,9 +108,9 @@ mod tests {
     #[test]
     fn names_cannot_confuse_the_reader() {
         let stat = "42 (a) b) (c) S 7 8 9 0 -1 4194304 1 2";
-        let process = parse(42, stat).unwrap();
+        let (process, alive) = parse(42, stat).unwrap();
         assert_eq!((process.parent, process.group, process.session), (7, 8, 9));
-        assert_eq!(parse(42, "42 (x) Z 7 8 9 0"), None);
+        assert!(alive && !parse(42, "42 (x) Z 7 8 9 0").unwrap().1);
         assert_eq!(parse(42, "42"), None);
     }
 
