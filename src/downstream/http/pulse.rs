@@ -7,6 +7,7 @@
 use std::{
     future::Future,
     io,
+    mem::MaybeUninit,
     pin::Pin,
     sync::{
         Arc,
@@ -20,6 +21,9 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::{Instant, Sleep},
 };
+
+/// How long a client may go on sending after the last answer.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// What one connection may take.
 #[derive(Clone, Copy, Debug)]
@@ -94,6 +98,7 @@ pub(crate) struct Timed<T> {
     head: Option<usize>,
     reading: Option<Timer>,
     writing: Option<Pin<Box<Sleep>>>,
+    lingering: Option<Pin<Box<Sleep>>>,
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Timed<T> {
@@ -108,6 +113,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Timed<T> {
             head: None,
             reading: None,
             writing: None,
+            lingering: None,
         }
     }
 
@@ -217,8 +223,26 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Timed<T> {
         Pin::new(&mut self.io).poll_flush(cx)
     }
 
+    /// Closes our side first and throws away what still comes, for a moment: a socket closed with bytes unread would take the last
+    /// answer back from a client that is still sending.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+        if self.lingering.is_none() {
+            std::task::ready!(Pin::new(&mut self.io).poll_shutdown(cx))?;
+            self.lingering = Some(Box::pin(tokio::time::sleep(LINGER)));
+        }
+        let mut waste = [MaybeUninit::uninit(); 4096];
+        loop {
+            let mut waste = ReadBuf::uninit(&mut waste);
+            match Pin::new(&mut self.io).poll_read(cx, &mut waste) {
+                Poll::Ready(Ok(())) if !waste.filled().is_empty() => {}
+                Poll::Ready(Ok(()) | Err(_)) => return Poll::Ready(Ok(())),
+                Poll::Pending => break,
+            }
+        }
+        match &mut self.lingering {
+            Some(sleep) => sleep.as_mut().poll(cx).map(Ok),
+            None => Poll::Ready(Ok(())),
+        }
     }
 }
 

@@ -94,11 +94,7 @@ impl Service {
     fn builder(&self) -> auto::Builder<Spawner> {
         let mut builder = auto::Builder::new(Spawner(self.tasks.clone()));
         // The deadlines of HTTP/1 are those of `pulse`.
-        builder
-            .http1()
-            .header_read_timeout(None)
-            .max_buf_size(MAX_HEAD)
-            .pipeline_flush(true);
+        builder.http1().header_read_timeout(None).max_buf_size(MAX_HEAD);
         builder
             .http2()
             .timer(TokioTimer::new())
