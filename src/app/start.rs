@@ -77,7 +77,7 @@ pub async fn run(flags: &Flags, loaded: Loaded, telemetry: Arc<TelemetryGuard>) 
     let folder = DataDir::lock(&config.data_dir)?;
     let tasks = Tasks::default();
     let reloads = signals::install(&tasks).map_err(system("handle signals"))?;
-    let own_binary = std::env::current_exe().map_err(system("find the hub's own binary"))?;
+    let own_binary = UnitContext::own_program().map_err(system("find the hub's own binary"))?;
     if let Err(error) = process::raise_file_limit() {
         tracing::warn!(%error, "the limit of open files stays as it is");
     }

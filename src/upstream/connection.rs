@@ -1,7 +1,7 @@
 //! One connection to one instance: many calls at once, answers matched by our own numbers.
 
 use std::sync::{
-    Arc, Mutex, PoisonError,
+    Arc, Mutex, PoisonError, Weak,
     atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering},
 };
 
@@ -44,6 +44,7 @@ pub struct SendError(pub Box<HubFault>);
 
 /// A connection over the pipes of a child.
 pub struct Connection {
+    me: Weak<Self>,
     service: ServiceName,
     variant: Variant,
     writer: Writer,
@@ -77,7 +78,8 @@ impl Connection {
         stdin: pipe::Sender,
         listener: Arc<dyn Listener>,
     ) -> Arc<Self> {
-        Arc::new(Self {
+        Arc::new_cyclic(|me| Self {
+            me: Weak::clone(me),
             service,
             variant,
             writer: Writer::new(stdin),
@@ -99,6 +101,11 @@ impl Connection {
     #[must_use]
     pub fn service(&self) -> &ServiceName {
         &self.service
+    }
+
+    /// Another handle to it, while it is in use.
+    pub(super) fn handle(&self) -> Option<Arc<Self>> {
+        self.me.upgrade()
     }
 
     /// Its key among the service's connections.

@@ -249,6 +249,22 @@ impl Session for Connection {
         self.close_writer();
     }
 
+    fn probe(&self) -> Option<BoxFuture<'static, bool>> {
+        let connection = self.handle()?;
+        Some(Box::pin(async move {
+            // `ping` is gone from the modern era; `server/discover` is what every server there answers.
+            let (method, params) = match connection.variant().era {
+                Era::Legacy => (method::PING, "{}".to_owned()),
+                Era::Modern => (method::DISCOVER, own_params(Era::Modern, "")),
+            };
+            match ask(&connection, method, &params).await {
+                // An error is a sign of life, too.
+                Ok(_) | Err(AskError::Refused(_)) => true,
+                Err(AskError::Fault(_)) => false,
+            }
+        }))
+    }
+
     fn fail(&self, exit: &LastExit) {
         self.over(SessionEnd::Eof);
         self.close_writer();
