@@ -3,7 +3,7 @@
 use std::{fs, path::PathBuf};
 
 use anyhow::{Context as _, bail};
-use http::{HeaderMap, HeaderName, HeaderValue, Uri, header::AUTHORIZATION};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, header::AUTHORIZATION, uri::PathAndQuery};
 
 use crate::{
     config::{Config, Flags},
@@ -43,9 +43,12 @@ impl Args {
             Some(url) => url.clone(),
             None => self.running_hub()?,
         };
-        let uri: Uri = url.parse().with_context(|| format!("`{url}` is no address"))?;
+        let mut uri: Uri = url.parse().with_context(|| format!("`{url}` is no address"))?;
         if !matches!(uri.scheme_str(), Some("http" | "https" | "ws" | "wss")) || uri.host().is_none() {
             bail!("`{url}` is no address: it begins with http://, https://, ws:// or wss:// and names a host");
+        }
+        if uri.path() == "/" && uri.query().is_none() {
+            uri = with_usual_path(uri)?;
         }
         let mut headers: HeaderMap = self.headers.iter().cloned().collect();
         if let Some(file) = &self.token_file {
@@ -79,6 +82,17 @@ impl Args {
     }
 }
 
+/// An address without a path means the hub as a whole.
+fn with_usual_path(uri: Uri) -> anyhow::Result<Uri> {
+    let mut parts = uri.into_parts();
+    let socket = parts
+        .scheme
+        .as_ref()
+        .is_some_and(|scheme| scheme.as_str().starts_with("ws"));
+    parts.path_and_query = Some(PathAndQuery::from_static(if socket { "/ws" } else { "/mcp" }));
+    Uri::from_parts(parts).context("the address can't be completed")
+}
+
 fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
     let (name, value) = text.split_once(':').ok_or("write it as `Name: value`")?;
     let name = name.trim().parse::<HeaderName>().map_err(|error| error.to_string())?;
@@ -109,6 +123,11 @@ mod tests {
         fs::write(&file, "secret-token\n").unwrap();
         let file = file.display().to_string();
         let good = target(&["http://localhost:1/mcp", "--header", "X-A: b:c", "--token-file", &file]).unwrap();
+        assert_eq!(good.uri.path(), "/mcp");
+        assert_eq!(
+            target(&["wss://hub.example"]).unwrap().uri.to_string(),
+            "wss://hub.example/ws"
+        );
         assert_eq!(good.headers["x-a"], "b:c");
         assert_eq!(good.headers[AUTHORIZATION], "Bearer secret-token");
         assert!(!format!("{good:?}").contains("secret-token"));
