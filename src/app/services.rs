@@ -9,6 +9,7 @@ use crate::{
     config::{self, Config, Replace, ServiceName},
     gateway::{Gateway, GatewayEvents},
     lifecycle::Tasks,
+    mcp::Era,
     supervisor::UnitContext,
     upstream::{Describe, EraVerdict, Service, ServiceEvents},
 };
@@ -31,7 +32,21 @@ impl Launcher {
         for service in config.services.values() {
             self.list(service);
             let known = eras.remove(&service.name).unwrap_or_default();
-            self.gateway.add_service(self.launch(service.clone(), known));
+            let running = self.launch(service.clone(), known);
+            self.gateway.add_service(Arc::clone(&running));
+            self.learn(&running);
+        }
+    }
+
+    /// A lazy service is started once to learn what it offers, for nobody calls a tool that nobody can see.
+    fn learn(&self, service: &Service) {
+        if self
+            .gateway
+            .catalog()
+            .introduction(service.name(), Era::Legacy)
+            .is_none()
+        {
+            service.wake();
         }
     }
 
@@ -72,8 +87,9 @@ impl Launcher {
             let (before, name) = (old.services.get(&service.name), &service.name);
             if changes.added.contains(name) {
                 self.list(service);
-                self.gateway
-                    .add_service(self.launch(service.clone(), EraVerdict::default()));
+                let running = self.launch(service.clone(), EraVerdict::default());
+                self.gateway.add_service(Arc::clone(&running));
+                self.learn(&running);
                 tracing::info!(service = %name, "added");
             } else if changes.changed.contains(name) {
                 self.list(service);

@@ -38,6 +38,12 @@ pub(super) async fn named(
     };
     let view = gateway.catalog().view(&caller.audience());
     let Some(entry) = view.table(kind).find(&name) else {
+        if let Scope::Service(only) = caller.client.scope()
+            && gateway.catalog().introduction(only, caller.era()).is_none()
+        {
+            // Nothing is known of this service yet; it can tell itself, or why it is not up.
+            return send(gateway, caller, only, request, params, None).await;
+        }
         let what = if kind == ListKind::Tools { "tool" } else { "prompt" };
         let error = ErrorAnswer::invalid_params(format!("Unknown {what}: {name}"));
         return Reply::error(request.id(), &error, Answered::InBand);

@@ -2,8 +2,11 @@
 
 use std::{
     error::Error,
-    fmt, fs, io,
+    fmt,
+    fs::DirBuilder,
+    io,
     io::IsTerminal as _,
+    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
 };
 
@@ -163,7 +166,12 @@ fn daily(folder: &Path, keep_files: usize) -> Result<RollingFileAppender, Teleme
         cause,
     };
     // Made here: the appender would complain on stderr about a folder that is not there yet.
-    fs::create_dir_all(folder).map_err(|cause| refuse(cause.into()))?;
+    // This may be the first to make the data folder, which is nobody else's business.
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(|cause| refuse(cause.into()))?;
     RollingFileAppender::builder()
         .rotation(Rotation::DAILY)
         .filename_prefix("mcpvisor")

@@ -177,6 +177,13 @@ impl Service {
         }
     }
 
+    /// Starts the first unit if it only waits to be wanted.
+    pub fn wake(&self) {
+        if let Some(slot) = self.slots.load().first() {
+            slot.unit.want();
+        }
+    }
+
     /// Resolves when the first unit is ready or will not be soon, at the latest at `deadline`.
     pub async fn settled(&self, deadline: Instant) {
         let Some(mut slot) = self.slots.load().first().cloned() else {
