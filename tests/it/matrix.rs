@@ -261,6 +261,6 @@ async fn every_client_uses_every_server_on_every_transport() {
     println!("{table}");
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-logs");
     fs::create_dir_all(&folder).unwrap();
-    fs::write(folder.join("matrix.txt"), &table).unwrap();
+    fs::write(folder.join("matrix.txt"), format!("{table}\n")).unwrap();
     assert!(failed.is_empty(), "{table}\n{}\n{}", failed.join("\n"), hub.log_tail());
 }
