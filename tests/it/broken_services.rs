@@ -43,7 +43,7 @@ async fn initialize_p99(hub: &Hub, rounds: usize) -> Duration {
 }
 
 #[tokio::test]
-#[ignore = "the hub exits with 3 after a handshake that failed"]
+#[ignore = "the hub exits with 3 after a child that exits at once"]
 async fn seven_good_services_serve_within_two_seconds_beside_two_bad_ones() {
     let _turn = turn().await;
     let launched = Instant::now();
@@ -101,7 +101,7 @@ async fn real_seven_ready_after(bad: &str) -> Duration {
 }
 
 #[tokio::test]
-#[ignore = "the hub exits with 3 after a handshake that failed"]
+#[ignore = "the hub exits with 3 after a child that exits at once"]
 async fn real_servers_start_as_fast_beside_two_bad_ones() {
     let _turn = turn().await;
     // Once unmeasured, so that both find the servers' files in memory.
