@@ -211,6 +211,8 @@ impl<'a> MakeWriter<'a> for Redacted {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     /// The only test that starts logging: it can be started once per process.
