@@ -75,12 +75,12 @@ impl Bars {
 
     /// The hub beside the others.
     pub(crate) fn compare(&mut self, table: &Table, peer: bool) {
-        for hub in ["hub legacy", "hub modern"] {
+        for (hub, floor) in [("hub legacy", "floor legacy"), ("hub modern", "floor modern")] {
             for concurrency in CONCURRENCIES {
                 let name = |what: &str| format!("{hub} at {concurrency}: {what}");
                 let to = |other, pick| table.ratio(hub, other, concurrency, pick);
-                self.at_most(name("p50 to the floor's"), to("floor", P50), 1.3, "x");
-                self.at_least(name("calls/s to the floor's"), to("floor", RATE), 0.75, "x");
+                self.at_most(name("p50 to the floor's"), to(floor, P50), 1.3, "x");
+                self.at_least(name("calls/s to the floor's"), to(floor, RATE), 0.75, "x");
                 if peer {
                     self.at_most(name("p50 to the peer's"), to("peer", P50), 1.0, "x");
                     self.at_least(name("calls/s to the peer's"), to("peer", RATE), 1.0, "x");

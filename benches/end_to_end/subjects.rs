@@ -66,7 +66,10 @@ impl Subject {
     pub(crate) fn child() -> Self {
         Self {
             name: "child",
-            ways: vec![way("child alone", "legacy", "echo")],
+            ways: vec![
+                way("child legacy", "legacy", "echo"),
+                way("child modern", "modern", "echo"),
+            ],
             running: None,
         }
     }
@@ -76,6 +79,8 @@ impl Subject {
         let path = binary().parent().unwrap().join("examples/floor");
         assert!(path.exists(), "{} is missing: use scripts/bench", path.display());
         let mut process = Command::new(path)
+            // In a session of its own like the hub's children: Linux shares processors out by session.
+            .arg("setsid")
             .arg(binary())
             .arg("demo-server")
             .stdout(Stdio::piped())
@@ -86,7 +91,11 @@ impl Subject {
         output.read_line(&mut url).unwrap();
         Self {
             name: "floor",
-            ways: vec![way("floor", "legacy", "echo")],
+            // No sessions, but each era's messages and what the child makes of them.
+            ways: vec![
+                way("floor legacy", "legacy", "echo"),
+                way("floor modern", "modern", "echo"),
+            ],
             running: Some(Running {
                 process,
                 url: url.trim().to_owned(),
@@ -123,21 +132,26 @@ impl Subject {
             "{} is missing: see docs/performance.md",
             program.display()
         );
-        let port = free_port();
+        let (folder, port) = (TempDir::with_prefix("mcpvisor-bench-").unwrap(), free_port());
+        let config = folder.path().join("proxy.toml");
+        fs::write(&config, peer_config(port)).unwrap();
         let process = Command::new(program)
-            .args(peer_line(port))
+            .arg("--config")
+            .arg(config)
+            // Its log is not what is compared.
+            .env("RUST_LOG", "warn")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(fs::File::create(folder.path().join("peer.log")).unwrap())
             .spawn()
             .unwrap();
         Self {
             name: "peer",
-            ways: vec![way("peer", "legacy", "echo")],
+            ways: vec![way("peer", "legacy", "demo/echo")],
             running: Some(Running {
                 process,
-                url: format!("http://127.0.0.1:{port}/mcp"),
-                _folder: TempDir::new().unwrap(),
+                url: format!("http://127.0.0.1:{port}/"),
+                _folder: folder,
             }),
         }
     }
@@ -269,11 +283,11 @@ fn free_port() -> u16 {
     listener.local_addr().unwrap().port()
 }
 
-/// How the peer is told to serve our demo server at `/mcp`.
-fn peer_line(port: u16) -> Vec<String> {
-    let binary = binary().display().to_string();
-    let port = port.to_string();
-    ["--port", &port, "--host", "127.0.0.1", "--", &binary, "demo-server"]
-        .map(str::to_owned)
-        .to_vec()
+/// The least that makes it serve our demo server; what it does not do then costs it nothing.
+fn peer_config(port: u16) -> String {
+    format!(
+        "[proxy]\nname = \"peer\"\n[proxy.listen]\nhost = \"127.0.0.1\"\nport = {port}\n\n[[backends]]\nname = \"demo\"\n\
+         transport = \"stdio\"\ncommand = \"{}\"\nargs = [\"demo-server\"]\n",
+        binary().display()
+    )
 }

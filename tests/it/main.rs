@@ -35,5 +35,6 @@ mod mixing;
 mod processes;
 mod servers;
 mod smoke;
+mod speed;
 mod sse;
 mod tools;

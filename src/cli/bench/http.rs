@@ -168,10 +168,10 @@ impl Session {
 
     /// Asks once.
     pub(super) async fn ask(&self, link: &mut Link, method: &str, params: Value) -> anyhow::Result<Value> {
+        let name = params.get("name").and_then(Value::as_str).unwrap_or("");
+        let headers = self.headers_for(method, name)?;
         let message = call::request(self.era, self.next_id(None), method, params);
-        let reply = link
-            .post(&self.uri, self.headers_for(method, "")?, message.into())
-            .await?;
+        let reply = link.post(&self.uri, headers, message.into()).await?;
         call::result_of(&reply.answer()?)
     }
 

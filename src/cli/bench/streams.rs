@@ -2,11 +2,12 @@
 
 use std::{
     cell::{Cell, RefCell},
+    convert::Infallible,
     fmt,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -88,6 +89,9 @@ struct Gate {
     wanted: usize,
     open: Cell<usize>,
     all_open: Notify,
+    /// When each stream heard of the change.
+    heard: RefCell<Vec<Instant>>,
+    one_heard: Notify,
     sessions: RefCell<Vec<Session>>,
 }
 
@@ -101,6 +105,8 @@ pub(super) async fn hold(args: &Args, url: &str, count: usize) -> anyhow::Result
         wanted: count,
         open: Cell::new(0),
         all_open: Notify::new(),
+        heard: RefCell::default(),
+        one_heard: Notify::new(),
         sessions: RefCell::default(),
     };
     let begun = Instant::now();
@@ -116,12 +122,16 @@ pub(super) async fn hold(args: &Args, url: &str, count: usize) -> anyhow::Result
         () = tokio::time::sleep(rest) => {}
         ended = listening.next() => bail_ended(ended)?,
     }
+    ensure!(
+        gate.heard.borrow().is_empty(),
+        "the tools changed before this command changed them"
+    );
     let holding = usage();
     let idle_cpu_percent = idle_from.zip(holding).map(|(from, to)| {
         100.0 * to.cpu.saturating_sub(from.cpu).as_secs_f64() / idle_begun.elapsed().as_secs_f64().max(f64::EPSILON)
     });
     let heard = match &args.trigger {
-        Some(tool) => Some(change(&target, tool, &mut listening).await?),
+        Some(tool) => Some(change(&target, tool, &gate, &mut listening).await?),
         None => None,
     };
     drop(listening);
@@ -137,18 +147,22 @@ pub(super) async fn hold(args: &Args, url: &str, count: usize) -> anyhow::Result
     })
 }
 
-fn bail_ended(ended: Option<anyhow::Result<Instant>>) -> anyhow::Result<()> {
+fn bail_ended(ended: Option<anyhow::Result<Infallible>>) -> anyhow::Result<()> {
     match ended {
         Some(Err(error)) => Err(error.context("a stream did not hold")),
-        Some(Ok(_)) => bail!("the tools changed before this command changed them"),
         None => bail!("--streams 0 holds nothing"),
     }
 }
 
 /// Calls the tool that changes the tools, and waits until every stream has heard.
-async fn change<F>(target: &Target, tool: &str, listening: &mut FuturesUnordered<F>) -> anyhow::Result<Figures>
+async fn change<F>(
+    target: &Target,
+    tool: &str,
+    gate: &Gate,
+    listening: &mut FuturesUnordered<F>,
+) -> anyhow::Result<Figures>
 where
-    F: Future<Output = anyhow::Result<Instant>>,
+    F: Future<Output = anyhow::Result<Infallible>>,
 {
     let session = target.open_session().await?;
     let mut tally = Tally::default();
@@ -158,23 +172,28 @@ where
         session.ask(link, method::TOOLS_CALL, params).await
     });
     let hear = async {
-        while let Some(heard) = listening.next().await {
-            tally.record(heard.map(|at| at - begun).map_err(|error| error.to_string()));
+        while gate.heard.borrow().len() < listening.len() {
+            tokio::select! {
+                () = gate.one_heard.notified() => {}
+                Some(Err(error)) = listening.next() => tally.record(Err(error.to_string())),
+            }
         }
     };
-    let (triggered, heard) = tokio::join!(trigger, tokio::time::timeout(PATIENCE, hear));
+    let (triggered, _late) = tokio::join!(trigger, tokio::time::timeout(PATIENCE, hear));
     triggered.with_context(|| format!("could not call `{tool}`"))?;
-    if heard.is_err() {
-        for _ in 0..listening.len() {
-            tally.record(Err("heard nothing".to_owned()));
-        }
+    let heard = gate.heard.take();
+    for _ in heard.len()..listening.len() {
+        tally.record(Err("heard nothing".to_owned()));
+    }
+    for at in heard {
+        tally.record(Ok(at - begun));
     }
     target.close_sessions(&[session]).await?;
     Ok(tally.finish(begun.elapsed()))
 }
 
-/// Opens one stream and waits until it tells of changed tools.
-async fn listen(target: &Target, gate: &Gate) -> anyhow::Result<Instant> {
+/// Opens one stream, notes when it tells of changed tools, and holds it for as long as it is polled.
+async fn listen(target: &Target, gate: &Gate) -> anyhow::Result<Infallible> {
     let opening = gate.opening.acquire().await?;
     let session = target.open_session().await?;
     target
@@ -186,19 +205,24 @@ async fn listen(target: &Target, gate: &Gate) -> anyhow::Result<Instant> {
             if gate.open.get() == gate.wanted {
                 gate.all_open.notify_one();
             }
-            hear(&mut body).await
+            hear(&mut body).await?;
+            gate.heard.borrow_mut().push(Instant::now());
+            gate.one_heard.notify_one();
+            // Closing it now would take time from those that have not heard yet.
+            while body.frame().await.transpose()?.is_some() {}
+            bail!("the server ended a stream")
         })
         .await
 }
 
-async fn hear(body: &mut Incoming) -> anyhow::Result<Instant> {
+async fn hear(body: &mut Incoming) -> anyhow::Result<()> {
     let wanted = method::TOOLS_CHANGED.as_bytes();
     while let Some(frame) = body.frame().await {
         // An event this short comes in one piece.
         if let Ok(data) = frame?.into_data()
             && memchr::memmem::find(&data, wanted).is_some()
         {
-            return Ok(Instant::now());
+            return Ok(());
         }
     }
     bail!("the server ended a stream")

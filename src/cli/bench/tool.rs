@@ -80,7 +80,8 @@ fn text_argument(tool: &Value) -> Option<String> {
 
 fn is_echo(tool: &Value) -> bool {
     let name = name_of(tool);
-    name == "echo" || name.ends_with("__echo")
+    // Aggregating servers put the service's name before it.
+    name == "echo" || ["__echo", "/echo", ".echo"].iter().any(|end| name.ends_with(end))
 }
 
 fn harmless(tools: &[Value]) -> Option<&Value> {
