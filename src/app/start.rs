@@ -137,8 +137,10 @@ pub async fn run(flags: &Flags, loaded: Loaded, telemetry: Arc<TelemetryGuard>) 
 
     let asked = tasks.asked_or_failed().await;
     tracing::info!("stopping: calls in flight may finish");
-    let cut = drain(&config, &gateway, &doors, &admin_door, &tasks).await;
+    let cut = drain(&config, &gateway, &tasks).await;
+    // Every call has its answer; children stop while the doors hand the last of them over.
     units.cancel();
+    close(&doors, &admin_door).await;
     let ending = tasks.finish(stop_grace(&config)).await;
     if let Err(error) = storage.leftovers().end(&hub_id).await {
         tracing::warn!(%error, "the end of this run could not be noted");
@@ -195,13 +197,7 @@ fn serve_stdio(config: &Arc<Config>, gateway: &Gateway, tasks: &Tasks) {
 }
 
 /// Lets calls in flight finish within the drain limit; those that don't get an answer that says so. Answers how many.
-async fn drain(
-    config: &Config,
-    gateway: &Gateway,
-    doors: &downstream::Doors,
-    admin_door: &admin::Doors,
-    tasks: &Tasks,
-) -> usize {
+async fn drain(config: &Config, gateway: &Gateway, tasks: &Tasks) -> usize {
     gateway.drain();
     let deadline = Instant::now() + config.limits.drain;
     let idle = async {
@@ -217,11 +213,14 @@ async fn drain(
     }
     let cut = gateway.calls_in_flight();
     gateway.cut_off();
+    cut
+}
+
+async fn close(doors: &downstream::Doors, admin_door: &admin::Doors) {
     let closing = async { tokio::join!(doors.close(), admin_door.close()) };
     if timeout_at(Instant::now() + LAST_GRACE, closing).await.is_err() {
         tracing::info!("connections of clients were still open and were cut off");
     }
-    cut
 }
 
 /// The banner goes to stderr, whatever the log level is.
