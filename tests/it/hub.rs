@@ -18,6 +18,7 @@ use crate::{
     client::{Door, Lines, McpClient},
     http::Http,
     processes,
+    tools::binary,
 };
 
 /// How long a hub may take to say that it serves. Generous: several debug builds may start at once on two cores.
@@ -72,7 +73,7 @@ impl Builder {
         if let Some(yaml) = &self.config {
             fs::write(dir.join("mcpvisor.yaml"), yaml).unwrap();
         }
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mcpvisor"));
+        let mut command = Command::new(binary());
         command.args(args).current_dir(dir);
         for (name, _) in std::env::vars_os() {
             let name_text = name.to_string_lossy().into_owned();
@@ -100,7 +101,7 @@ impl Builder {
             "--admin-port",
             "0",
         ];
-        let mut line = vec![env!("CARGO_BIN_EXE_mcpvisor").to_owned()];
+        let mut line = vec![binary()];
         line.extend(fixed.map(str::to_owned));
         if self.config.is_some() {
             line.extend([

@@ -81,7 +81,9 @@ async fn listeners_hear_of_a_change(count: usize, most_mib: f64) {
         delays[count - 1]
     );
     assert!(held < most_mib, "{held:.1} MiB for {count} streams");
-    assert!(p99 < Duration::from_millis(500), "p99 {p99:?}");
+    // Here the clients are half of the work: a debug build of this test tells little of the hub.
+    let bound = Duration::from_millis(if cfg!(debug_assertions) { 2000 } else { 500 });
+    assert!(p99 < bound, "p99 {p99:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

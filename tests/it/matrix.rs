@@ -9,7 +9,7 @@ use crate::{
     hub::{Builder, Hub},
     processes,
     servers::{SERVERS, Setting, setting},
-    tools::{driver, node, python, turn},
+    tools::{binary, driver, node, python, turn},
 };
 
 /// How a client reaches the hub.
@@ -135,7 +135,7 @@ fn job(cell: &Cell, hub: &Hub, setting: &Setting, own: &Builder) -> Value {
         Way::Sse => "sse",
         Way::Stdio | Way::Connect => "stdio",
     };
-    let binary = env!("CARGO_BIN_EXE_mcpvisor");
+    let binary = binary();
     let url = match cell.way {
         Way::Http | Way::Connect => hub.mcp.url("/mcp"),
         Way::Sse => hub.mcp.url("/sse"),
@@ -143,13 +143,13 @@ fn job(cell: &Cell, hub: &Hub, setting: &Setting, own: &Builder) -> Value {
     };
     let command = match cell.way {
         Way::Stdio => vec![
-            binary.to_owned(),
+            binary.clone(),
             "--transport".into(),
             "stdio".into(),
             "--config".into(),
             config_of(own),
         ],
-        Way::Connect => vec![binary.to_owned(), "connect".into(), url.clone()],
+        Way::Connect => vec![binary.clone(), "connect".into(), url.clone()],
         Way::Http | Way::Sse => Vec::new(),
     };
     // Children of the hub that the client starts carry this folder, so that left-overs are found.

@@ -2,6 +2,17 @@
 
 use std::path::PathBuf;
 
+/// The hub under test: the binary that cargo built for the tests, or the one that `MCPVISOR_TEST_BINARY` names, so that
+/// figures can be taken from a release build without compiling everything else for it.
+pub fn binary() -> String {
+    std::env::var("MCPVISOR_TEST_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_mcpvisor").to_owned())
+}
+
+/// Whether the hub under test is optimised: the promised figures hold for that only.
+pub fn optimised() -> bool {
+    !cfg!(debug_assertions) || std::env::var_os("MCPVISOR_TEST_BINARY").is_some()
+}
+
 /// A path under `tests/.tools`; fails the test with what to run where it is missing.
 pub fn tool(path: &str) -> String {
     let found = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
