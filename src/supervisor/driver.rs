@@ -47,7 +47,7 @@ pub(super) fn start<H: Handshake>(
     status.wakeable = machine.wakeable();
     let (publish, follow) = watch::channel(status);
     let tasks = context.tasks.clone();
-    let driver = Driver {
+    let mut driver = Driver {
         policy: spec.policy(context.stop_budget),
         health: Health::new(spec.idle_timeout),
         spec,
@@ -71,6 +71,10 @@ pub(super) fn start<H: Handshake>(
         retiring: false,
         hurried: false,
     };
+    if driver.spec.start == Start::Eager {
+        // Not left to the task: whoever looks at the unit next must not take it for one at rest.
+        driver.step(Input::Start);
+    }
     tasks.spawn("unit", driver.run());
     follow
 }
@@ -154,9 +158,6 @@ enum Happened<S> {
 
 impl<H: Handshake> Driver<H> {
     async fn run(mut self) {
-        if self.spec.start == Start::Eager {
-            self.step(Input::Start);
-        }
         while self.machine.phase() != Phase::Resting(Rest::Retired) {
             let happened = self.next().await;
             self.take(happened).await;

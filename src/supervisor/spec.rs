@@ -77,17 +77,20 @@ pub struct UnitSpec {
     pub log: Option<Arc<dyn LineSink>>,
 }
 
+/// What a stop keeps for the kill at its end.
+const KILL_RESERVE: Duration = Duration::from_secs(1);
+
 impl UnitSpec {
     pub(super) fn policy(&self, stop_budget: Duration) -> Policy {
+        let drain = self.timeouts.drain.min(stop_budget);
+        // The whole stop has to fit its budget; a second is left for the kill. Calls in flight come first, whatever they
+        // leave is the process' own: a budget shorter than `timeouts.stop` must not cut calls off.
+        let left = stop_budget.saturating_sub(drain + KILL_RESERVE).max(KILL_RESERVE);
         Policy {
             restart: self.restart,
             start: self.timeouts.start,
-            // The whole stop has to fit its budget; a second is left for the kill.
-            drain: self
-                .timeouts
-                .drain
-                .min(stop_budget.saturating_sub(self.timeouts.stop + Duration::from_secs(1))),
-            stop: self.timeouts.stop,
+            drain,
+            stop: self.timeouts.stop.min(left),
             max_delay: self.max_delay,
             lazy: self.start == Start::Lazy,
         }
