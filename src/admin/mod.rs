@@ -11,4 +11,4 @@ mod router;
 mod services;
 
 pub use bound::{Bound, Doors, bind};
-pub use report::{Counts, Exit, InstanceReport, ServiceDirectory, ServiceReport};
+pub use report::{CollisionReport, Counts, Exit, InstanceReport, ServiceDirectory, ServiceReport};

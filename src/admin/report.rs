@@ -26,6 +26,19 @@ pub struct ServiceReport {
     pub counts: Counts,
     /// Its processes, those to come included.
     pub instances: Vec<InstanceReport>,
+    /// What it offers and clients can't see, because another service has the name.
+    pub collisions: Vec<CollisionReport>,
+}
+
+/// A name that is taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CollisionReport {
+    /// `tool`, `prompt`, `resource` or `resource_template`.
+    pub kind: &'static str,
+    /// The name or URI as clients would see it.
+    pub name: String,
+    /// The service that has it.
+    pub holder: String,
 }
 
 /// The end of a process.
@@ -93,12 +106,18 @@ mod tests {
                 state: State::Ready,
                 pid: Some(7),
             }],
+            collisions: vec![CollisionReport {
+                kind: "tool",
+                name: "log".to_owned(),
+                holder: "fossil".to_owned(),
+            }],
         };
         let wanted = json!({
             "name": "git", "state": "crash_loop", "restarts": 2,
             "last_exit": {"reason": "exited with code 3", "code": 3, "signal": null, "stderr": ["no"]},
             "counts": {"tools": 0, "resources": 0, "prompts": 0},
             "instances": [{"id": "legacy", "state": "ready", "pid": 7}],
+            "collisions": [{"kind": "tool", "name": "log", "holder": "fossil"}],
         });
         assert_eq!(serde_json::to_value(report).unwrap(), wanted);
     }

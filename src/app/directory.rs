@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use crate::{
-    admin::{Counts, Exit, InstanceReport, ServiceDirectory, ServiceReport},
+    admin::{CollisionReport, Counts, Exit, InstanceReport, ServiceDirectory, ServiceReport},
+    catalog::Collision,
     gateway::Gateway,
     supervisor::{State, Status},
-    upstream::{Connection, Service, Variant},
+    upstream::{Connection, ListKind, Service, Variant},
 };
 
 /// Reads states from the supervisor and counts from the catalog.
@@ -20,7 +21,7 @@ impl Directory {
         Self { gateway }
     }
 
-    fn report(&self, service: &Service) -> ServiceReport {
+    fn report(&self, service: &Service, collisions: &[Collision]) -> ServiceReport {
         let units = service.units();
         let counts = self.gateway.catalog().counts(service.name());
         ServiceReport {
@@ -52,7 +53,25 @@ impl Directory {
                     pid: status.pid,
                 })
                 .collect(),
+            collisions: collisions
+                .iter()
+                .filter(|collision| collision.service == *service.name())
+                .map(|collision| CollisionReport {
+                    kind: kind(collision.kind),
+                    name: collision.exposed.to_string(),
+                    holder: collision.holder.to_string(),
+                })
+                .collect(),
         }
+    }
+}
+
+fn kind(list: ListKind) -> &'static str {
+    match list {
+        ListKind::Tools => "tool",
+        ListKind::Resources => "resource",
+        ListKind::Templates => "resource_template",
+        ListKind::Prompts => "prompt",
     }
 }
 
@@ -82,6 +101,10 @@ fn state(units: &[(Variant, Status<Connection>)]) -> State {
 impl ServiceDirectory for Directory {
     fn list(&self) -> Vec<ServiceReport> {
         let services: Vec<Arc<Service>> = self.gateway.services();
-        services.iter().map(|service| self.report(service)).collect()
+        let collisions = self.gateway.catalog().collisions();
+        services
+            .iter()
+            .map(|service| self.report(service, &collisions))
+            .collect()
     }
 }
