@@ -95,6 +95,7 @@ impl Caller {
     pub(super) fn origin(&self, params: &CallParams<'_>) -> Origin {
         Origin {
             client: self.client.id().0,
+            session: self.era() == Era::Legacy,
             related: Arc::clone(&self.related),
             progress_token: params.meta.progress_token.map(|token| token.get().into()),
             log_from: self.log_from,

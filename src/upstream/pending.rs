@@ -21,6 +21,8 @@ use crate::{
 pub struct Origin {
     /// Number of the client.
     pub client: u64,
+    /// Whether all calls of that number are one client's. Modern callers over HTTP have no session: they share a number.
+    pub session: bool,
     /// Where progress, log messages and server requests of this call go.
     pub related: Arc<dyn Outbox>,
     /// The client's own progress token, raw.
@@ -34,6 +36,14 @@ impl std::fmt::Debug for Origin {
         f.debug_struct("Origin")
             .field("client", &self.client)
             .finish_non_exhaustive()
+    }
+}
+
+impl Origin {
+    /// Whether both calls are certainly one client's.
+    fn is_of_same_client(&self, other: &Self) -> bool {
+        let one_session = self.session && other.session;
+        self.client == other.client && (one_session || Arc::ptr_eq(&self.related, &other.related))
     }
 }
 
@@ -134,7 +144,7 @@ impl PendingCalls {
         for (number, pending) in &table.calls {
             let Some(origin) = &pending.origin else { continue };
             match newest {
-                Some((_, other)) if other.client != origin.client => return Err(()),
+                Some((_, other)) if !other.is_of_same_client(origin) => return Err(()),
                 Some((latest, _)) if latest > *number => {}
                 Some(_) | None => newest = Some((*number, origin)),
             }
