@@ -9,8 +9,8 @@ use super::{Gateway, subscriptions::Subscriber};
 use crate::{
     catalog::Scope,
     config::ServiceName,
-    jsonrpc::{Message, text_of},
-    mcp::{Delivery, LogLevel, field, method},
+    jsonrpc::{Message, json_string, text_of},
+    mcp::{Delivery, Era, LogLevel, field, method},
     upstream::{Connection, ListKind},
 };
 
@@ -71,11 +71,20 @@ fn resource_updated(gateway: &Gateway, from: &Arc<Connection>, message: &Message
     else {
         return;
     };
+    // A modern server's message names its stream, which is the hub's own.
+    let untagged = match from.variant().era {
+        Era::Legacy => message.bytes().clone(),
+        Era::Modern => Bytes::from(format!(
+            "{{\"jsonrpc\":\"2.0\",\"method\":\"{}\",\"params\":{{\"uri\":{}}}}}",
+            method::RESOURCE_UPDATED,
+            json_string(&uri)
+        )),
+    };
     for subscriber in gateway.shared.subscriptions.of(from, &uri) {
         match subscriber {
             Subscriber::Client(id) => {
                 if let Some(client) = gateway.client(id.0) {
-                    client.send(message.bytes().clone());
+                    client.send(untagged.clone());
                 }
             }
             Subscriber::Listen(number) => {

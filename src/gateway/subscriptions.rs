@@ -11,7 +11,7 @@ use super::{ClientId, Gateway, Reply, caller::Caller, forward, greet::empty_resu
 use crate::{
     config::ServiceName,
     jsonrpc::{Message, json_string},
-    mcp::{Answered, CallParams, Era, method},
+    mcp::{Answered, CallParams, Era, ErrorAnswer, method},
     upstream::{Connection, Variant},
 };
 
@@ -66,6 +66,12 @@ impl Subscriptions {
         subscribers.len() == 1
     }
 
+    fn has(&self, key: &Watched, subscriber: Subscriber) -> bool {
+        self.lock()
+            .get(key)
+            .is_some_and(|subscribers| subscribers.contains(&subscriber))
+    }
+
     /// Removes; `true` if nobody watches it any more.
     fn remove(&self, key: &Watched, subscriber: Subscriber) -> bool {
         let mut table = self.lock();
@@ -104,11 +110,32 @@ pub(super) async fn subscribe(gateway: &Gateway, caller: &Caller, request: &Mess
         Err(error) => return Reply::error(request.id(), &error, Answered::InBand),
     };
     let subscriber = Subscriber::Client(caller.client.id());
-    if gateway.watch_resource(caller, &uri, subscriber).await {
-        Reply::ok(empty_result(request))
-    } else {
-        Reply::error(request.id(), &caller.resource_not_found(&uri), Answered::InBand)
+    let not_found = || Reply::error(request.id(), &caller.resource_not_found(&uri), Answered::InBand);
+    let Some(service) = forward::owner_of(gateway, caller, &uri).and_then(|name| gateway.shared.services.get(&name))
+    else {
+        return not_found();
+    };
+    let deadline = Instant::now() + service.config().timeouts.call;
+    let connection = match service.connection(caller.wanted(), deadline).await {
+        Ok(connection) => connection,
+        Err(unavailable) => return Reply::error(request.id(), &ErrorAnswer::from(*unavailable.0), Answered::InBand),
+    };
+    let key = watched(&connection, &uri);
+    if connection.variant().era == Era::Modern {
+        if gateway.shared.subscriptions.add(key, subscriber) {
+            gateway.watch_upstream(&connection, &[uri.into_owned()]);
+        }
+        return Reply::ok(empty_result(request));
     }
+    // On the list before the service answers, so that no change in between is missed.
+    let anew = !gateway.shared.subscriptions.has(&key, subscriber);
+    gateway.shared.subscriptions.add(key.clone(), subscriber);
+    let reply = forward::send(gateway, caller, service.name(), request, params, None).await;
+    let refused = reply.error.is_some() || reply.message.is_none();
+    if refused && anew && gateway.shared.subscriptions.remove(&key, subscriber) {
+        gateway.unwatch(&key);
+    }
+    reply
 }
 
 /// `resources/unsubscribe`.
