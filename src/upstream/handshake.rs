@@ -47,8 +47,9 @@ impl Handshake for Greeting {
         self.tasks.spawn("upstream.write", async move { writing.flush().await });
         let learned = Arc::clone(&self.learned);
         let tasks = self.tasks.clone();
+        // Made here, for the future may be given up before it is looked at for the first time.
+        let unfinished = Unfinished(Some(Arc::clone(&connection)));
         Box::pin(async move {
-            let unfinished = Unfinished(Some(Arc::clone(&connection)));
             let introduction = match connection.variant().era {
                 Era::Legacy => initialize(&connection, &*learned).await?,
                 Era::Modern => discover(&connection, &*learned).await?,
