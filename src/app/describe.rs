@@ -32,11 +32,10 @@ impl LineSink for Log {
 
 /// Describes the unit of each variant.
 pub(super) fn describe(surroundings: Surroundings) -> Arc<Describe> {
-    Arc::new(move |service, variant| unit(&surroundings, service, variant))
+    Arc::new(move |service, variant, first| unit(&surroundings, service, variant, first))
 }
 
-fn unit(surroundings: &Surroundings, service: &config::Service, variant: &Variant) -> UnitSpec {
-    let first = *variant == Variant::BASE;
+fn unit(surroundings: &Surroundings, service: &config::Service, variant: &Variant, first: bool) -> UnitSpec {
     let start = match (service.enabled, first, service.start) {
         (false, _, _) => Start::Disabled,
         (true, true, config::Start::Eager) => Start::Eager,

@@ -10,7 +10,7 @@ use super::{
     directory::Directory,
     keep::{keeper, recall},
     reload,
-    services::Launcher,
+    services::{Launcher, Replacing},
 };
 use crate::{
     admin,
@@ -110,6 +110,7 @@ pub async fn run(flags: &Flags, loaded: Loaded, telemetry: Arc<TelemetryGuard>) 
         line_limit: config.limits.max_line_bytes,
         name_limit: config.names.max_length,
         tasks: tasks.clone(),
+        replacing: Replacing::default(),
     };
     for service in config.services.values() {
         launcher.list(service);

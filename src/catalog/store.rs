@@ -248,6 +248,16 @@ impl Catalog {
         self.shared.state.load().services.contains_key(service)
     }
 
+    /// Whether it is known what the service offers.
+    #[must_use]
+    pub fn is_known(&self, service: &ServiceName) -> bool {
+        let state = self.shared.state.load();
+        state
+            .services
+            .get(service)
+            .is_some_and(|listed| !listed.variants.is_empty())
+    }
+
     /// What a service said of itself, to the best-suited variant.
     #[must_use]
     pub fn introduction(&self, service: &ServiceName, era: Era) -> Option<Arc<Introduction>> {

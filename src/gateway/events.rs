@@ -8,7 +8,7 @@ use crate::{
     config::{self, ServiceName},
     jsonrpc::Message,
     supervisor::State,
-    upstream::{Connection, EraVerdict, Introduction, Listener, Offers, ServiceEvents, Variant},
+    upstream::{Connection, EraVerdict, Introduction, ListKind, Listener, Offers, Service, ServiceEvents, Variant},
 };
 
 /// Keeps what is worth keeping over a restart. Called from reading tasks: must not block.
@@ -88,18 +88,41 @@ impl ServiceEvents for GatewayEvents {
         let Some(running) = self.gateway.shared.services.get(service) else {
             return;
         };
-        let live = running.live();
-        let presence = if live.is_empty() { Presence::Down } else { Presence::Up };
-        if self.gateway.catalog().set_presence(service, presence) {
-            fanout::lists_changed(&self.gateway, service, &crate::upstream::ListKind::ALL);
-        }
+        self.gateway.note_presence(&running);
         if state == State::Ready {
-            let uris = self.gateway.shared.subscriptions.uris(service, variant);
-            if !uris.is_empty() {
-                for connection in live.iter().filter(|live| live.variant() == variant) {
-                    self.gateway.watch_upstream(connection, &uris);
-                }
+            for connection in running.live().iter().filter(|live| live.variant() == variant) {
+                self.gateway.watch_again(connection);
             }
+        }
+    }
+}
+
+impl Gateway {
+    /// What has to be true of a service from the moment calls go to it: whether it counts as up, and that its connections watch
+    /// what clients watch.
+    pub(super) fn took_over(&self, service: &Service) {
+        self.note_presence(service);
+        for connection in service.live() {
+            self.watch_again(&connection);
+        }
+    }
+
+    /// A service that rests is up: the next call starts it.
+    fn note_presence(&self, service: &Service) {
+        let up = service.rests() || !service.live().is_empty();
+        let presence = if up { Presence::Up } else { Presence::Down };
+        if self.catalog().set_presence(service.name(), presence) {
+            fanout::lists_changed(self, service.name(), &ListKind::ALL);
+        }
+    }
+
+    fn watch_again(&self, connection: &Arc<Connection>) {
+        let uris = self
+            .shared
+            .subscriptions
+            .uris(connection.service(), connection.variant());
+        if !uris.is_empty() {
+            self.watch_upstream(connection, &uris);
         }
     }
 }

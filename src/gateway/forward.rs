@@ -15,14 +15,14 @@ use crate::{
     catalog::Scope,
     config::ServiceName,
     jsonrpc::{Kind, Message},
-    mcp::{Answered, CallParams, ErrorAnswer, HubFault, Outcome, code, field, method},
+    mcp::{Answered, CallParams, Era, ErrorAnswer, Features, HubFault, Outcome, code, field, method},
     supervisor::Event,
     telemetry::CallOutcome,
-    upstream::{Connection, Ended, ListKind, Service},
+    upstream::{Connection, Ended, ListKind, Service, Wanted},
 };
 
-/// How many generations of a service one call may meet.
-const GENERATIONS: usize = 3;
+/// How many processes or generations of a service one call may meet at the moment of their end.
+const TRIES: usize = 5;
 
 /// `tools/call` and `prompts/get`: found by name.
 pub(super) async fn named(
@@ -89,14 +89,22 @@ pub(super) async fn unknown(gateway: &Gateway, caller: &Caller, request: &Messag
 /// An unknown notification of a client goes where its unknown requests go.
 pub(super) fn unknown_notification(gateway: &Gateway, client: &Arc<Client>, notification: &Message) {
     let Scope::Service(name) = client.scope() else { return };
-    let (Some(service), Some((revision, features, _))) = (gateway.shared.services.get(name), client.handshake()) else {
+    let Some(service) = gateway.shared.services.get(name) else {
         return;
     };
-    let wanted = crate::upstream::Wanted {
-        era: revision.era(),
-        features,
-        client: Some(client.id().0),
-    };
+    // Whoever never introduced itself is modern.
+    let wanted = client.handshake().map_or(
+        Wanted {
+            era: Era::Modern,
+            features: Features::NONE,
+            client: None,
+        },
+        |(revision, features, _)| Wanted {
+            era: revision.era(),
+            features,
+            client: Some(client.id().0),
+        },
+    );
     if let Some(connection) = service.ready(wanted) {
         connection.notify(notification.bytes());
     }
@@ -112,11 +120,10 @@ pub(super) async fn send(
     edit: Option<Edit>,
 ) -> Reply {
     let begun = std::time::Instant::now();
-    // A call that meets a service at the moment it is replaced goes to its successor.
-    for _ in 0..GENERATIONS {
-        let Some(service) = gateway.shared.services.get(name) else {
-            break;
-        };
+    let mut serving = gateway.shared.services.get(name);
+    let mut tries = 0;
+    while let Some(service) = serving {
+        tries += 1;
         let counted = InFlightCount::begin(&service);
         let ended = attempt(&service, caller, request, params, edit.clone()).await;
         drop(counted);
@@ -129,7 +136,21 @@ pub(super) async fn send(
                 };
                 (reply, outcome)
             }
-            Err(fault) if fault.outcome == Outcome::NotSent && service.is_retired() => continue,
+            // A call that meets a service at the moment it is replaced goes to its successor.
+            Err(fault) if tries < TRIES && fault.outcome == Outcome::NotSent && service.is_retired() => {
+                match successor(gateway, caller, request, &service).await {
+                    Ok(found) => {
+                        serving = found;
+                        continue;
+                    }
+                    Err(reply) => (reply, CallOutcome::Cancelled),
+                }
+            }
+            // One that meets a process at the moment it ends goes to the next process, or learns why there is none.
+            Err(fault) if tries < TRIES && fault.outcome == Outcome::NotSent && fault.code == code::CHILD_EXITED => {
+                serving = Some(service);
+                continue;
+            }
             Err(fault) => {
                 let outcome = match fault.code {
                     code::TIMEOUT => CallOutcome::Timeout,
@@ -145,6 +166,24 @@ pub(super) async fn send(
         return reply;
     }
     Reply::error(request.id(), &ErrorAnswer::from(not_running(name)), Answered::InBand)
+}
+
+/// Waits for what takes the place of a service that is being replaced, at most as long as a call may take.
+async fn successor(
+    gateway: &Gateway,
+    caller: &Caller,
+    request: &Message,
+    old: &Arc<Service>,
+) -> Result<Option<Arc<Service>>, Reply> {
+    let deadline = Instant::now() + old.config().timeouts.call;
+    let waiter = Arc::new(Notify::new());
+    let _cancellable = caller
+        .client
+        .cancellable(request.id().unwrap_or("null"), Cancel::Waiting(Arc::clone(&waiter)));
+    tokio::select! {
+        found = timeout_at(deadline, gateway.shared.services.successor(old)) => Ok(found.ok().flatten()),
+        () = waiter.notified() => Err(Reply::none()),
+    }
 }
 
 /// Counts a call as in flight for as long as it lives, also if its future is dropped.
@@ -173,12 +212,13 @@ async fn attempt(
     let deadline = Instant::now() + service.config().timeouts.call;
     let id = request.id().unwrap_or("null");
     let wanted = caller.wanted();
-    let mut cancellable = None;
+    let mut waiting = None;
     let connection = if let Some(connection) = service.ready(wanted) {
         connection
     } else {
         let waiter = Arc::new(Notify::new());
-        cancellable = Some(caller.client.cancellable(id, Cancel::Waiting(Arc::clone(&waiter))));
+        let cancellable = caller.client.cancellable(id, Cancel::Waiting(Arc::clone(&waiter)));
+        let (_, waiter) = waiting.insert((cancellable, waiter));
         tokio::select! {
             connection = service.connection(wanted, deadline) => connection.map_err(|unavailable| unavailable.0)?,
             () = waiter.notified() => return Ok(Reply::none()),
@@ -201,14 +241,26 @@ async fn attempt(
         .map_err(|error| error.0)?;
     call.cancel_on_drop(caller.cancels_on_drop());
     let sent = Cancel::Sent(Arc::clone(&connection), call.number());
-    let _cancellable = match cancellable {
-        Some(cancellable) => {
+    let (_cancellable, waiter) = match waiting {
+        Some((cancellable, waiter)) => {
             cancellable.update(sent);
-            cancellable
+            (cancellable, Some(waiter))
         }
-        None => caller.client.cancellable(id, sent),
+        None => (caller.client.cancellable(id, sent), None),
     };
-    match timeout_at(deadline, &mut call).await {
+    // Taken back while it was still on its way out of the hub?
+    let number = call.number();
+    let answered = async {
+        tokio::select! {
+            biased;
+            ended = &mut call => ended,
+            () = taken_back(waiter.as_deref()) => {
+                connection.cancel(number);
+                (&mut call).await
+            }
+        }
+    };
+    match timeout_at(deadline, answered).await {
         Ok(Ended::Answer(answer)) => {
             service.report(&connection, Event::CallAnswered);
             Ok(reply(caller, &connection, request, &answer))
@@ -220,6 +272,14 @@ async fn attempt(
             service.report(&connection, Event::CallTimedOut);
             Err(Box::new(timed_out(service)))
         }
+    }
+}
+
+/// Resolves when a request that waited for its connection is taken back; never for one that did not wait.
+async fn taken_back(waiter: Option<&Notify>) {
+    match waiter {
+        Some(waiter) => waiter.notified().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -59,8 +59,10 @@ impl Gateway {
     }
 
     /// Routes to `service` from now on; the one of the same name that it replaces comes back.
-    pub fn add_service(&self, service: Arc<Service>) -> Option<Arc<Service>> {
-        self.shared.services.insert(service)
+    pub fn add_service(&self, service: &Arc<Service>) -> Option<Arc<Service>> {
+        let old = self.shared.services.insert(Arc::clone(service));
+        self.took_over(service);
+        old
     }
 
     /// Routes no longer to the service of that name.

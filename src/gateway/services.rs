@@ -6,6 +6,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use tokio::sync::watch;
 
 use crate::{config::ServiceName, upstream::Service};
 
@@ -14,6 +15,7 @@ use crate::{config::ServiceName, upstream::Service};
 pub(super) struct Services {
     map: ArcSwap<BTreeMap<ServiceName, Arc<Service>>>,
     changes: Mutex<()>,
+    changed: watch::Sender<()>,
 }
 
 impl Services {
@@ -31,7 +33,20 @@ impl Services {
         let mut map = BTreeMap::clone(&self.map.load());
         let old = map.insert(service.name().clone(), service);
         self.map.store(Arc::new(map));
+        self.changed.send_replace(());
         old
+    }
+
+    /// What stands in the place of `old`, as soon as something else does; `None` if nothing does.
+    pub(super) async fn successor(&self, old: &Arc<Service>) -> Option<Arc<Service>> {
+        let mut changed = self.changed.subscribe();
+        loop {
+            match self.get(old.name()) {
+                Some(service) if Arc::ptr_eq(&service, old) => {}
+                other => return other,
+            }
+            changed.changed().await.ok()?;
+        }
     }
 
     pub(super) fn remove(&self, name: &ServiceName) -> Option<Arc<Service>> {
@@ -39,6 +54,7 @@ impl Services {
         let mut map = BTreeMap::clone(&self.map.load());
         let old = map.remove(name);
         self.map.store(Arc::new(map));
+        self.changed.send_replace(());
         old
     }
 }

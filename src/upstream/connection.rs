@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, Mutex, PoisonError, Weak,
-    atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering},
 };
 
 use arc_swap::ArcSwapOption;
@@ -57,6 +57,8 @@ pub struct Connection {
     listening: Listening,
     /// The least severe level asked of a legacy server, plus one; 0 while none was.
     log_level: AtomicU8,
+    /// Nothing can be sent any more.
+    unusable: AtomicBool,
     late: AtomicU64,
     bad_lines: AtomicU32,
     bad_since: Mutex<Instant>,
@@ -91,6 +93,7 @@ impl Connection {
             stale: Notify::new(),
             listening: Listening::default(),
             log_level: AtomicU8::new(0),
+            unusable: AtomicBool::new(false),
             late: AtomicU64::new(0),
             bad_lines: AtomicU32::new(0),
             bad_since: Mutex::new(Instant::now()),
@@ -199,7 +202,11 @@ impl Connection {
             }
         }
         line.put_u8(b'\n');
-        self.writer.send(line.freeze())
+        let sent = self.writer.send(line.freeze());
+        if sent == Err(WriteError::Closed) {
+            self.unusable.store(true, Ordering::Release);
+        }
+        sent
     }
 
     pub(super) fn forget(&self, number: u64) -> bool {
@@ -226,7 +233,13 @@ impl Connection {
         }
     }
 
+    /// Whether no call can go out any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.unusable.load(Ordering::Acquire)
+    }
+
     pub(super) fn over(&self, end: SessionEnd) {
+        self.unusable.store(true, Ordering::Release);
         self.end.send_if_modified(|ended| {
             let first = ended.is_none();
             ended.get_or_insert(end);
@@ -239,6 +252,7 @@ impl Connection {
     }
 
     pub(super) fn close_writer(&self) {
+        self.unusable.store(true, Ordering::Release);
         self.writer.close();
     }
 

@@ -1,14 +1,18 @@
 //! One service: its connections by variant, and which of them serves whom.
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
+use futures_util::future::{BoxFuture, join_all};
 use tokio::{
     sync::watch,
-    time::{Instant, timeout_at},
+    time::{Instant, sleep, timeout_at},
 };
 
 use super::{Connection, EraVerdict, Introduction, Listener, Offers, Variant, slots::Slot};
@@ -18,6 +22,9 @@ use crate::{
     supervisor::{Event, State, Status, UnitContext, UnitSpec},
     telemetry::CallMeter,
 };
+/// How often it is looked whether the unit of the other era is there.
+const ERA_CHANGE: Duration = Duration::from_millis(2);
+
 /// What connections find out.
 pub(super) trait Learned: Send + Sync + 'static {
     /// The server introduced itself, or its lists changed.
@@ -57,8 +64,8 @@ pub struct Wanted {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unavailable(pub Box<HubFault>);
 
-/// Describes the unit of a variant; the composition root knows folders, logs and limits.
-pub type Describe = dyn Fn(&config::Service, &Variant) -> UnitSpec + Send + Sync;
+/// Describes the unit of a variant, which may be the service's first one; the composition root knows folders, logs and limits.
+pub type Describe = dyn Fn(&config::Service, &Variant, bool) -> UnitSpec + Send + Sync;
 
 /// Handle to one configured service.
 pub struct Service {
@@ -71,6 +78,8 @@ pub struct Service {
     pub(super) slots: ArcSwap<Vec<Slot>>,
     /// Serialises the addition and removal of slots.
     pub(super) changes: Mutex<()>,
+    /// What was retired with the service.
+    leaving: Mutex<Vec<Slot>>,
     /// Set once another generation took over: nothing is started any more.
     retired: AtomicBool,
     meter: CallMeter,
@@ -105,6 +114,7 @@ impl Service {
             events,
             slots: ArcSwap::from_pointee(Vec::new()),
             changes: Mutex::new(()),
+            leaving: Mutex::default(),
             retired: AtomicBool::new(false),
             meter,
             verdict: watch::Sender::new(known),
@@ -168,30 +178,39 @@ impl Service {
         }
     }
 
-    /// Drains and stops every unit for good.
-    pub fn retire(&self) {
+    /// Drains and stops every unit for good. The future resolves when nothing of them is left; it may be dropped.
+    pub fn retire(&self) -> BoxFuture<'static, ()> {
         let _changing = self.lock();
         self.retired.store(true, Ordering::Release);
-        for slot in self.slots.swap(Arc::new(Vec::new())).iter() {
-            drop(slot.unit.retire());
-        }
+        let mut leaving = self.leaving.lock().unwrap_or_else(PoisonError::into_inner);
+        leaving.extend(self.slots.swap(Arc::new(Vec::new())).iter().cloned());
+        // Asked again, a unit that is on its way out says when it is gone.
+        let gone: Vec<_> = leaving.iter().map(|slot| slot.unit.retire()).collect();
+        Box::pin(async move {
+            join_all(gone).await;
+        })
     }
 
-    /// Starts the first unit if it only waits to be wanted.
-    pub fn wake(&self) {
-        if let Some(slot) = self.slots.load().first() {
-            slot.unit.want();
-        }
-    }
-
-    /// Resolves when the first unit is ready or will not be soon, at the latest at `deadline`.
+    /// Resolves when the service is ready, rests until it is called, or will not be ready soon; at the latest at `deadline`.
     pub async fn settled(&self, deadline: Instant) {
-        let Some(mut slot) = self.slots.load().first().cloned() else {
-            return;
+        let settled = async {
+            while !self.is_retired() {
+                let slots = self.slots.load_full();
+                let Some(slot) = slots.iter().find(|slot| !self.is_wrong_era(slot.variant.era)) else {
+                    // A unit that turned out to be of the wrong era is being replaced by another.
+                    sleep(ERA_CHANGE).await;
+                    continue;
+                };
+                let (mut status, mut verdict) = (slot.status.clone(), self.verdict.subscribe());
+                let at_rest = |status: &Status<Connection>| {
+                    status.session.is_some() || !status.may_become_ready() || status.state == State::Stopped
+                };
+                tokio::select! {
+                    _ = status.wait_for(at_rest) => if !self.is_wrong_era(slot.variant.era) { return },
+                    _ = verdict.changed() => {}
+                }
+            }
         };
-        let settled = slot
-            .status
-            .wait_for(|status| status.session.is_some() || !status.may_become_ready());
         // At the deadline the caller goes on with what there is.
         drop(timeout_at(deadline, settled).await);
     }
@@ -200,10 +219,24 @@ impl Service {
     #[must_use]
     pub fn live(&self) -> Vec<Arc<Connection>> {
         let slots = self.slots.load();
-        slots
-            .iter()
-            .filter_map(|slot| slot.status.borrow().session.clone())
-            .collect()
+        slots.iter().filter_map(|slot| usable(&slot.status.borrow())).collect()
+    }
+
+    /// Whether it is not running because nobody needs it: the next call starts it.
+    #[must_use]
+    pub fn rests(&self) -> bool {
+        let slots = self.slots.load();
+        slots.iter().any(|slot| {
+            let status = slot.status.borrow();
+            status.state == State::Stopped && status.wakeable
+        })
+    }
+
+    /// Starts a service that rests, as a call would.
+    pub fn wake(&self) {
+        if let Some(slot) = self.slots.load().first() {
+            slot.unit.want();
+        }
     }
 
     /// All units with their states, the first one first.
@@ -223,4 +256,9 @@ impl Service {
             slot.unit.report(event);
         }
     }
+}
+
+/// The connection of a unit, unless it is known to be over already: the unit learns of that a moment later.
+pub(super) fn usable(status: &Status<Connection>) -> Option<Arc<Connection>> {
+    status.session.clone().filter(|connection| !connection.is_over())
 }

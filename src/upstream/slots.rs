@@ -26,11 +26,8 @@ pub(super) struct Slot {
 impl Service {
     pub(super) fn decide(&self, era: Era, does: bool) {
         let changed = self.verdict.send_if_modified(|verdict| {
-            let known = match era {
-                Era::Legacy => &mut verdict.legacy,
-                Era::Modern => &mut verdict.modern,
-            };
-            known.replace(does) != Some(does)
+            let before = std::mem::replace(verdict, verdict.with(era, does));
+            before != *verdict
         });
         if !changed {
             return;
@@ -62,7 +59,7 @@ impl Service {
             return None;
         }
         let unit = Unit::launch(
-            (self.describe)(&self.config(), &variant),
+            (self.describe)(&self.config(), &variant, variant == self.first_variant()),
             Greeting {
                 service: self.name.clone(),
                 variant,
@@ -107,6 +104,7 @@ impl Service {
                     changed.emit();
                     service.events.state(&service.name, slot.variant, state);
                 }
+                let mut verdict = service.verdict.subscribe();
                 if service.is_wrong_era(slot.variant.era) {
                     service.remove(slot.variant);
                     if service.slots.load().is_empty() {
@@ -114,7 +112,6 @@ impl Service {
                     }
                     return;
                 }
-                let mut verdict = service.verdict.subscribe();
                 drop(service);
                 tokio::select! {
                     changed = slot.status.changed() => if changed.is_err() { return },
@@ -124,12 +121,8 @@ impl Service {
         });
     }
 
-    fn is_wrong_era(&self, era: Era) -> bool {
-        self.config().era == EraChoice::Match && speaks(*self.verdict.borrow(), era) == Some(false) && {
-            // A service that speaks neither era keeps its unit, so that its failure shows.
-            let verdict = *self.verdict.borrow();
-            !(verdict.legacy == Some(false) && verdict.modern == Some(false) && era == Era::Legacy)
-        }
+    pub(super) fn is_wrong_era(&self, era: Era) -> bool {
+        self.config().era == EraChoice::Match && speaks(*self.verdict.borrow(), era) == Some(false)
     }
 
     pub(super) fn remove(&self, variant: Variant) {

@@ -65,6 +65,29 @@ impl EraVerdict {
             (Era::Legacy, Some(true) | None, _) => Some(Era::Legacy),
         }
     }
+
+    /// Takes in that `era` was seen to be spoken or refused.
+    ///
+    /// Nothing speaks neither: a server that refuses both broke in the middle of one, or was exchanged behind its command. So
+    /// the one it does not refuse in this moment stays to be tried.
+    #[must_use]
+    pub fn with(self, era: Era, does: bool) -> Self {
+        match (era, does) {
+            (Era::Legacy, false) if self.modern == Some(false) => Self {
+                legacy: Some(false),
+                modern: None,
+            },
+            (Era::Modern, false) if self.legacy == Some(false) => Self { modern: None, ..self },
+            (Era::Legacy, _) => Self {
+                legacy: Some(does),
+                ..self
+            },
+            (Era::Modern, _) => Self {
+                modern: Some(does),
+                ..self
+            },
+        }
+    }
 }
 
 /// What is known about `era`.
@@ -72,5 +95,26 @@ pub(super) fn speaks(verdict: EraVerdict, era: Era) -> Option<bool> {
     match era {
         Era::Legacy => verdict.legacy,
         Era::Modern => verdict.modern,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn there_is_always_an_era_left_to_try(seen in proptest::collection::vec((any::<bool>(), any::<bool>()), 0..20)) {
+            let mut verdict = EraVerdict::default();
+            for (legacy, does) in seen {
+                verdict = verdict.with(if legacy { Era::Legacy } else { Era::Modern }, does);
+                for client in [Era::Legacy, Era::Modern] {
+                    let chosen = verdict.choose(client);
+                    prop_assert!(chosen.is_none_or(|era| speaks(verdict, era) != Some(false)), "{verdict:?} {client:?}");
+                }
+            }
+        }
     }
 }

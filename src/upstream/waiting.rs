@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::time::{Instant, timeout_at};
 
-use super::{Connection, Service, Unavailable, Variant, Wanted, faults, variant::speaks};
+use super::{Connection, Service, Unavailable, Variant, Wanted, faults, service::usable, slots::Slot, variant::speaks};
 use crate::{
     clock,
     config::{EraChoice, Sharing},
@@ -62,7 +62,7 @@ impl Service {
         let variant = self.variant_for(wanted)?;
         let slots = self.slots.load();
         let slot = slots.iter().find(|slot| slot.variant == variant)?;
-        slot.status.borrow().session.clone()
+        usable(&slot.status.borrow())
     }
 
     /// The connection for `wanted`, started if need be and waited for until `deadline`.
@@ -90,17 +90,14 @@ impl Service {
     }
 
     async fn wait_ready(self: &Arc<Self>, variant: Variant, deadline: Instant) -> Result<Arc<Connection>, Unavailable> {
-        let Some(mut slot) = self.slot(variant) else {
+        let Some(slot) = self.slot(variant) else {
             return Err(Unavailable(Box::new(faults::replaced(&self.name))));
         };
         slot.unit.want();
-        let since = clock::now_unix_millis();
         let mut verdict = self.verdict.subscribe();
         let waited = timeout_at(deadline, async {
             tokio::select! {
-                status = slot.status.wait_for(|status| status.session.is_some() || is_hopeless(status, since)) => {
-                    status.ok().and_then(|status| status.session.clone())
-                }
+                connection = wait_for_connection(slot.clone()) => connection,
                 _ = verdict.wait_for(|verdict| speaks(*verdict, variant.era) == Some(false)) => None,
             }
         });
@@ -152,9 +149,78 @@ impl Service {
     }
 }
 
-/// Whether waiting on makes no sense: the unit won't be tried again soon, or has failed since the wait began.
-fn is_hopeless(status: &Status<Connection>, since: u64) -> bool {
-    let failed_meanwhile = status.last_exit.as_ref().is_some_and(|exit| exit.at_unix_ms > since);
-    let far_away = status.retry_at.is_some_and(|at| at > since + WORTH_WAITING_MS);
-    !status.may_become_ready() || (status.state == State::Backoff && (failed_meanwhile || far_away))
+/// The unit's connection as soon as there is one; `None` once waiting makes no sense.
+async fn wait_for_connection(mut slot: Slot) -> Option<Arc<Connection>> {
+    let begun = Begun::with(&slot.status.borrow());
+    loop {
+        {
+            let status = slot.status.borrow_and_update();
+            if let Some(connection) = usable(&status) {
+                return Some(connection);
+            }
+            if begun.is_hopeless(&status) {
+                return None;
+            }
+            if status.state == State::Stopped {
+                // It may have gone to rest after it was told that it is wanted.
+                slot.unit.want();
+            }
+        }
+        slot.status.changed().await.ok()?;
+    }
+}
+
+/// How things stood when a wait began.
+struct Begun {
+    at_unix_ms: u64,
+    restarts: u64,
+    /// A process was ending, whose end is no failure of the start that is waited for.
+    ending: bool,
+}
+
+impl Begun {
+    fn with(status: &Status<Connection>) -> Self {
+        Self {
+            at_unix_ms: clock::now_unix_millis(),
+            restarts: status.restarts,
+            ending: match status.state {
+                State::Ready | State::Degraded | State::Draining | State::Stopping => true,
+                State::Disabled
+                | State::Stopped
+                | State::Queued
+                | State::Spawning
+                | State::Handshaking
+                | State::Backoff
+                | State::CrashLoop
+                | State::Misconfigured => false,
+            },
+        }
+    }
+
+    /// Whether waiting on makes no sense: the unit won't be tried again soon, or a start has failed since the wait began.
+    fn is_hopeless(&self, status: &Status<Connection>) -> bool {
+        match status.state {
+            // What follows shows when the process is gone: another start, a wait, or rest.
+            State::Draining | State::Stopping => false,
+            State::Backoff => {
+                let failed = status
+                    .last_exit
+                    .as_ref()
+                    .is_some_and(|exit| exit.at_unix_ms > self.at_unix_ms);
+                let far_away = status
+                    .retry_at
+                    .is_some_and(|at| at > self.at_unix_ms + WORTH_WAITING_MS);
+                far_away || (failed && (!self.ending || status.restarts > self.restarts))
+            }
+            State::Disabled
+            | State::Stopped
+            | State::Queued
+            | State::Spawning
+            | State::Handshaking
+            | State::Ready
+            | State::Degraded
+            | State::CrashLoop
+            | State::Misconfigured => !status.may_become_ready(),
+        }
+    }
 }
