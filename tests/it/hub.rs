@@ -316,6 +316,17 @@ impl Hub {
         }
     }
 
+    /// Stops it as [`Drop`] does and starts it again in the same folder.
+    pub async fn restarted(mut self) -> Self {
+        let builder = std::mem::replace(&mut self.builder, Self::builder());
+        let child = self.child.take().expect("the hub still runs");
+        let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
+        kill(pid, Signal::SIGTERM).unwrap();
+        let status = tokio::task::spawn_blocking(move || wait(child, STOP)).await.unwrap();
+        assert_eq!(status.and_then(|status| status.code()), Some(0), "exit of the hub");
+        builder.start().await
+    }
+
     fn mark(&self) -> String {
         self.folder().join("tmp").display().to_string()
     }

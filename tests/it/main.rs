@@ -16,10 +16,14 @@
     reason = "the harness offers more than its tests use, to nobody outside"
 )]
 
+mod both_directions;
 mod broken_services;
+mod bytes;
+mod catalog;
 mod client;
 mod commands;
 mod conformance;
+mod crash;
 mod doors_bad_json;
 mod doors_connect;
 mod doors_corpus;
@@ -27,12 +31,15 @@ mod doors_duplex;
 mod doors_headers;
 mod doors_raw;
 mod doors_sessions;
+mod eras;
+mod fixture;
 mod http;
 mod hub;
 mod idle_streams;
 mod matrix;
 mod mixing;
 mod processes;
+mod reload;
 mod servers;
 mod smoke;
 mod speed;

@@ -66,6 +66,13 @@ impl EventStream {
         }
     }
 
+    /// A header's text, empty if absent.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().expect("a header in ASCII"))
+    }
+
     /// The next event; `None` when the stream has ended. Fails the test when neither happens within the bound.
     pub async fn next(&mut self, bound: Duration) -> Option<Event> {
         tokio::time::timeout(bound, self.read_event())
