@@ -14,7 +14,7 @@ use crate::{
         body::DoorBody,
         health,
         reply::Answer,
-        serve::Answers,
+        serve::{Answers, Origin},
     },
     lifecycle::{Readiness, Tasks},
 };
@@ -29,9 +29,9 @@ pub(super) struct Guarded {
 }
 
 impl Answers for Guarded {
-    fn answer(self: &Arc<Self>, local: IpAddr, request: Request<Incoming>) -> impl Future<Output = Answer> + Send {
+    fn answer(self: &Arc<Self>, from: Origin, request: Request<Incoming>) -> impl Future<Output = Answer> + Send {
         let door = Arc::clone(self);
-        async move { door.enter(local, request).await }
+        async move { door.enter(from.local, request).await }
     }
 }
 

@@ -1,10 +1,6 @@
 //! The MCP-over-HTTP door from the outside: bind first, serve when the rest is ready, close before the rest stops.
 
-use std::{
-    future::Future,
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-};
+use std::{future::Future, net::SocketAddr, sync::Arc};
 
 use http::Request;
 use hyper::body::Incoming;
@@ -16,7 +12,7 @@ use super::{
         listen::{BindError, Listeners},
         reply::Answer,
         router,
-        serve::{Answers, Service},
+        serve::{Answers, Origin, Service},
     },
 };
 use crate::{
@@ -70,8 +66,8 @@ impl Bound {
 }
 
 impl Answers for Door {
-    fn answer(self: &Arc<Self>, local: IpAddr, request: Request<Incoming>) -> impl Future<Output = Answer> + Send {
-        router::answer(self, local, request)
+    fn answer(self: &Arc<Self>, from: Origin, request: Request<Incoming>) -> impl Future<Output = Answer> + Send {
+        router::answer(self, from, request)
     }
 }
 

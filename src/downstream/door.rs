@@ -7,7 +7,10 @@ use tokio_util::sync::CancellationToken;
 use super::{
     duplex::Connections,
     endpoint::{Endpoint, Endpoints},
-    http::access::{Access, Caller},
+    http::{
+        access::{Access, Caller},
+        pulse::Pulse,
+    },
     streamable::{Bounds, Sessions},
 };
 use crate::{
@@ -56,4 +59,5 @@ pub(crate) struct Visit {
     pub(crate) door: Arc<Door>,
     pub(crate) endpoint: Arc<Endpoint>,
     pub(crate) caller: Caller,
+    pub(crate) pulse: Arc<Pulse>,
 }

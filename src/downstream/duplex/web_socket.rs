@@ -14,8 +14,7 @@ use futures_util::{
     Sink, SinkExt as _, Stream, StreamExt as _,
     future::{Either, ready},
 };
-use http::{Request, Response, StatusCode};
-use hyper::body::Incoming;
+use http::{Response, StatusCode, request::Parts};
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
@@ -42,10 +41,9 @@ const SILENCE: Duration = Duration::from_secs(75);
 const WRITE: Duration = Duration::from_secs(30);
 
 /// Answers the handshake and serves the connection that follows.
-pub(crate) async fn open_web_socket(visit: &Visit, request: Request<Incoming>) -> Answer {
-    let (mut head, _) = request.into_parts();
+pub(crate) async fn open_web_socket(visit: &Visit, head: &mut Parts) -> Answer {
     let busy = head.extensions.remove::<Arc<Busy>>();
-    let upgrade = match WebSocketUpgrade::from_request_parts(&mut head, &()).await {
+    let upgrade = match WebSocketUpgrade::from_request_parts(head, &()).await {
         Ok(upgrade) => upgrade,
         Err(rejection) => {
             let answer = axum::response::IntoResponse::into_response(rejection);

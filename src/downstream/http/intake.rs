@@ -1,6 +1,6 @@
 //! Takes in the body of a request, up to a size and a time.
 
-use std::time::Duration;
+use std::{task::Poll, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode, header::EXPECT};
@@ -43,7 +43,12 @@ pub(crate) async fn take<B>(body: B, headers: &HeaderMap, limit: usize) -> Resul
 where
     B: Body<Data = Bytes> + Unpin,
 {
-    tokio::time::timeout(PATIENCE, take_all(body, headers, limit))
+    let mut taking = std::pin::pin!(take_all(body, headers, limit));
+    // Mostly it came with the head, and no timer is needed.
+    if let Poll::Ready(taken) = futures_util::poll!(taking.as_mut()) {
+        return taken;
+    }
+    tokio::time::timeout(PATIENCE, taking)
         .await
         .unwrap_or(Err(Untaken::TooSlow))
 }

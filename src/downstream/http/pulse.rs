@@ -10,7 +10,7 @@ use std::{
     mem::MaybeUninit,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll},
@@ -27,7 +27,7 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// What one connection may take.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Patience {
+pub(crate) struct Limits {
     /// For the head of a request, from its first byte; for the first byte of a new connection.
     pub(crate) head: Duration,
     /// For the next request. May last up to twice as long.
@@ -36,7 +36,7 @@ pub(crate) struct Patience {
     pub(crate) stall: Duration,
 }
 
-impl Default for Patience {
+impl Default for Limits {
     fn default() -> Self {
         Self {
             head: Duration::from_secs(10),
@@ -51,6 +51,62 @@ impl Default for Patience {
 pub(crate) struct Pulse {
     busy: AtomicUsize,
     begun: AtomicUsize,
+    /// A timer that one request leaves to the next.
+    timer: Mutex<Option<Pin<Box<Sleep>>>>,
+}
+
+/// Measures how long a request has been waiting. The timer of the request before is used as it runs: on a busy connection it is set
+/// about once in that time, not once for each request.
+#[derive(Debug)]
+pub(crate) struct Patience {
+    pulse: Arc<Pulse>,
+    length: Duration,
+    deadline: Option<Instant>,
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl Patience {
+    /// Patience of that length, which begins when it is first polled.
+    pub(crate) fn new(pulse: Arc<Pulse>, length: Duration) -> Self {
+        Self {
+            pulse,
+            length,
+            deadline: None,
+            sleep: None,
+        }
+    }
+
+    /// Ready when the patience is over.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let deadline = if let Some(deadline) = self.deadline {
+            deadline
+        } else {
+            self.sleep = self.pulse.timer.lock().unwrap_or_else(PoisonError::into_inner).take();
+            *self.deadline.insert(Instant::now() + self.length)
+        };
+        let sleep = self
+            .sleep
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        if sleep.deadline() > deadline {
+            sleep.as_mut().reset(deadline);
+        }
+        while sleep.as_mut().poll(cx).is_ready() {
+            if sleep.deadline() >= deadline {
+                return Poll::Ready(());
+            }
+            // Set by an earlier request, whose time has run out; ours has not.
+            sleep.as_mut().reset(deadline);
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Patience {
+    fn drop(&mut self) {
+        if let Some(sleep) = self.sleep.take() {
+            *self.pulse.timer.lock().unwrap_or_else(PoisonError::into_inner) = Some(sleep);
+        }
+    }
 }
 
 /// A request that is being answered; no deadline for reading runs meanwhile.
@@ -91,7 +147,7 @@ struct Timer {
 pub(crate) struct Timed<T> {
     io: T,
     pulse: Arc<Pulse>,
-    patience: Patience,
+    patience: Limits,
     fresh: bool,
     http2: bool,
     /// Requests begun when bytes last came while none was being answered.
@@ -103,7 +159,7 @@ pub(crate) struct Timed<T> {
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Timed<T> {
     /// Watches `io`.
-    pub(crate) fn new(io: T, pulse: Arc<Pulse>, patience: Patience) -> Self {
+    pub(crate) fn new(io: T, pulse: Arc<Pulse>, patience: Limits) -> Self {
         Self {
             io,
             pulse,
@@ -255,7 +311,7 @@ mod tests {
     fn pair() -> (Timed<DuplexStream>, DuplexStream, Arc<Pulse>) {
         let (near, far) = tokio::io::duplex(64);
         let pulse = Arc::new(Pulse::default());
-        (Timed::new(near, Arc::clone(&pulse), Patience::default()), far, pulse)
+        (Timed::new(near, Arc::clone(&pulse), Limits::default()), far, pulse)
     }
 
     #[tokio::test(start_paused = true)]
@@ -287,6 +343,31 @@ mod tests {
         let idle = begun.elapsed().as_secs() - 1000;
         assert!((89..=181).contains(&idle), "{idle}");
         assert!(far.write_all(b"x").await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn patience_is_the_same_for_each_request() {
+        let pulse = Arc::new(Pulse::default());
+        let wait = async |limit: Duration| {
+            let (mut patience, begun) = (
+                Patience::new(Arc::clone(&pulse), Duration::from_secs(1)),
+                Instant::now(),
+            );
+            let over = tokio::time::timeout(limit, std::future::poll_fn(|cx| patience.poll(cx)))
+                .await
+                .is_ok();
+            (over, begun.elapsed())
+        };
+        for _ in 0..5 {
+            assert_eq!(
+                wait(Duration::from_millis(700)).await,
+                (false, Duration::from_millis(700))
+            );
+        }
+        let (over, after) = wait(Duration::from_secs(5)).await;
+        assert!(over && after.as_millis().abs_diff(1000) <= 2, "{after:?}");
+        let (over, after) = wait(Duration::from_secs(5)).await;
+        assert!(over && after.as_millis().abs_diff(1000) <= 2, "{after:?}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,10 +1,11 @@
 //! Which path leads where. The order of checks is the same for all: Host and Origin, preflight, health, token, path, method.
 
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
 use http::{
-    HeaderValue, Method, Request, StatusCode,
+    HeaderMap, HeaderValue, Method, Request, StatusCode,
     header::{ORIGIN, WWW_AUTHENTICATE},
+    request::Parts,
 };
 use hyper::body::Incoming;
 
@@ -12,6 +13,7 @@ use super::{
     access::Refusal,
     cors, health, intake,
     reply::{self, Answer},
+    serve::Origin,
 };
 use crate::{
     downstream::{
@@ -23,16 +25,18 @@ use crate::{
     mcp::{Era, ErrorAnswer, code},
 };
 
-/// Answers one request that arrived at the address `local`.
-pub(crate) async fn answer(door: &Arc<Door>, local: IpAddr, request: Request<Incoming>) -> Answer {
-    if let Err(refusal) = door.access.check_site(request.uri(), request.headers(), local) {
+/// Answers one request.
+pub(crate) async fn answer(door: &Arc<Door>, from: Origin, request: Request<Incoming>) -> Answer {
+    // Split here once: what is handed on by value is copied at every step.
+    let (mut head, body) = request.into_parts();
+    if let Err(refusal) = door.access.check_site(&head.uri, &head.headers, from.local) {
         return refuse(refusal);
     }
-    let origin = request.headers().get(ORIGIN).cloned();
-    let mut answer = if request.method() == Method::OPTIONS {
-        cors::preflight(request.headers())
+    let origin = head.headers.get(ORIGIN).cloned();
+    let mut answer = if head.method == Method::OPTIONS {
+        cors::preflight(&head.headers)
     } else {
-        inside(door, request).await
+        inside(door, from, &mut head, body).await
     };
     if let Some(origin) = origin {
         cors::share(origin, &mut answer);
@@ -52,23 +56,24 @@ pub(crate) fn refuse(refusal: Refusal) -> Answer {
     answer
 }
 
-async fn inside(door: &Arc<Door>, request: Request<Incoming>) -> Answer {
-    if let Some(answer) = health::answer(request.uri().path(), request.method(), &door.readiness, &door.tasks) {
+async fn inside(door: &Arc<Door>, from: Origin, head: &mut Parts, body: Incoming) -> Answer {
+    if let Some(answer) = health::answer(head.uri.path(), &head.method, &door.readiness, &door.tasks) {
         return answer;
     }
-    let caller = match door.access.check_token(request.headers()) {
+    let caller = match door.access.check_token(&head.headers) {
         Ok(caller) => caller,
         Err(refusal) => return refuse(refusal),
     };
-    match find(door, request.uri().path()) {
+    match find(door, head.uri.path()) {
         Found::Nothing(why) => reply::text(StatusCode::NOT_FOUND, why),
         Found::Place(endpoint, place) => {
             let visit = Visit {
                 door: Arc::clone(door),
                 endpoint,
                 caller,
+                pulse: from.pulse,
             };
-            enter(visit, place, request).await
+            enter(visit, place, head, body).await
         }
     }
 }
@@ -113,32 +118,29 @@ fn place(name: &str) -> Option<Place> {
     }
 }
 
-async fn enter(visit: Visit, place: Place, request: Request<Incoming>) -> Answer {
-    match (place, request.method().as_str()) {
-        (Place::Mcp, "POST") => post(&visit, request).await,
-        (Place::Mcp, "GET") => streamable::get(&visit, request.headers()),
-        (Place::Mcp, "DELETE") => streamable::delete(&visit, request.headers()),
+async fn enter(visit: Visit, place: Place, head: &mut Parts, body: Incoming) -> Answer {
+    match (place, head.method.as_str()) {
+        (Place::Mcp, "POST") => post(&visit, &head.headers, body).await,
+        (Place::Mcp, "GET") => streamable::get(&visit, &head.headers),
+        (Place::Mcp, "DELETE") => streamable::delete(&visit, &head.headers),
         (Place::Mcp, _) => reply::not_allowed("GET, POST, DELETE, OPTIONS"),
-        (Place::Sse, "GET") => duplex::open_events(&visit, request.headers()),
+        (Place::Sse, "GET") => duplex::open_events(&visit, &head.headers),
         // What a client that speaks Streamable HTTP does first; 405 is how it learns to fall back.
         (Place::Sse, _) => reply::not_allowed("GET, OPTIONS"),
-        (Place::Messages, "POST") => {
-            let (head, body) = request.into_parts();
-            duplex::post_message(&visit, &head, body).await
-        }
+        // Boxed, so that the way of a call stays small.
+        (Place::Messages, "POST") => Box::pin(duplex::post_message(&visit, head, body)).await,
         (Place::Messages, _) => reply::not_allowed("POST, OPTIONS"),
-        (Place::WebSocket, "GET") => duplex::open_web_socket(&visit, request).await,
+        (Place::WebSocket, "GET") => Box::pin(duplex::open_web_socket(&visit, head)).await,
         (Place::WebSocket, _) => reply::not_allowed("GET, OPTIONS"),
     }
 }
 
-async fn post(visit: &Visit, request: Request<Incoming>) -> Answer {
-    let (head, body) = request.into_parts();
-    if let Some(refused) = streamable::refused_media(&head.headers) {
+async fn post(visit: &Visit, headers: &HeaderMap, body: Incoming) -> Answer {
+    if let Some(refused) = streamable::refused_media(headers) {
         return refused;
     }
-    match intake::take(body, &head.headers, visit.door.limits.max_body_bytes).await {
-        Ok(body) => streamable::post(visit, &head.headers, body).await,
+    match intake::take(body, headers, visit.door.limits.max_body_bytes).await {
+        Ok(body) => streamable::post(visit, headers, body).await,
         Err(untaken) => refuse_body(untaken),
     }
 }

@@ -14,7 +14,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     body::DoorBody,
     listen::Listeners,
-    pulse::{Patience, Pulse, Timed},
+    pulse::{self, Pulse, Timed},
     reply::Answer,
 };
 use crate::lifecycle::Tasks;
@@ -24,10 +24,19 @@ const MAX_HEAD: usize = 64 << 10;
 /// After an error of the listening socket that is not about one connection: the first and the longest wait.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
+/// The connection of a request.
+#[derive(Clone, Debug)]
+pub(crate) struct Origin {
+    /// The address it came to.
+    pub(crate) local: IpAddr,
+    /// Its deadlines.
+    pub(crate) pulse: Arc<Pulse>,
+}
+
 /// Answers the requests of a door.
 pub(crate) trait Answers: Send + Sync + 'static {
-    /// Answers one request that arrived at the address `local`.
-    fn answer(self: &Arc<Self>, local: IpAddr, request: Request<Incoming>) -> impl Future<Output = Answer> + Send;
+    /// Answers one request.
+    fn answer(self: &Arc<Self>, from: Origin, request: Request<Incoming>) -> impl Future<Output = Answer> + Send;
 }
 
 /// The running part of a door.
@@ -115,15 +124,19 @@ impl Service {
         let open = self.open.token();
         self.tasks.spawn("http connection", async move {
             let pulse = Arc::new(Pulse::default());
-            let io = TokioIo::new(Timed::new(stream, Arc::clone(&pulse), Patience::default()));
+            let io = TokioIo::new(Timed::new(stream, Arc::clone(&pulse), pulse::Limits::default()));
             let handler = service_fn(move |mut request: Request<Incoming>| {
                 let (answers, busy) = (Arc::clone(&answers), pulse.begin());
+                let from = Origin {
+                    local,
+                    pulse: Arc::clone(&pulse),
+                };
                 if request.headers().contains_key(UPGRADE) {
                     // A connection that changes its protocol is busy for as long as that lasts.
                     request.extensions_mut().insert(Arc::new(pulse.begin()));
                 }
                 async move {
-                    let answer = answers.answer(local, request).await;
+                    let answer = answers.answer(from, request).await;
                     Ok::<_, std::convert::Infallible>(answer.map(|body: DoorBody| body.holding(busy)))
                 }
             });

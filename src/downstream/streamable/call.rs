@@ -16,7 +16,10 @@ use super::{
     session::InUse,
     stream::{EventStream, Next, ReaderId},
 };
-use crate::{downstream::http::body::Chunks, gateway::Reply};
+use crate::{
+    downstream::http::{body::Chunks, pulse::Patience},
+    gateway::Reply,
+};
 
 /// How often a silent stream says that it is alive.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -35,8 +38,7 @@ pub(super) enum First {
 }
 
 /// Waits for whatever comes first.
-pub(super) async fn first(call: &mut Call, stream: &EventStream, patience: Duration) -> First {
-    let mut patience = Patience::new(patience);
+pub(super) async fn first(call: &mut Call, stream: &EventStream, mut patience: Patience) -> First {
     std::future::poll_fn(|cx| {
         if let Poll::Ready(reply) = call.as_mut().poll(cx) {
             return Poll::Ready(if stream.has_message() {
@@ -53,13 +55,13 @@ pub(super) async fn first(call: &mut Call, stream: &EventStream, patience: Durat
     .await
 }
 
-/// A deadline that costs nothing until it is first waited for.
-struct Patience {
+/// Says when a silent stream should say that it is alive.
+struct Silence {
     length: Duration,
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
-impl Patience {
+impl Silence {
     fn new(length: Duration) -> Self {
         Self { length, sleep: None }
     }
@@ -89,7 +91,7 @@ pub(super) struct Reader {
     head: Option<Bytes>,
     /// The call whose answer ends the stream, where the stream dies with its connection (2026-07-28).
     call: Option<Call>,
-    keep_alive: Patience,
+    keep_alive: Silence,
     ended: bool,
     in_use: Option<InUse>,
 }
@@ -104,7 +106,7 @@ impl Reader {
             behind,
             head: None,
             call: None,
-            keep_alive: Patience::new(KEEP_ALIVE),
+            keep_alive: Silence::new(KEEP_ALIVE),
             ended: false,
             in_use: None,
         }
@@ -184,6 +186,10 @@ mod tests {
         }))
     }
 
+    fn second() -> Patience {
+        Patience::new(Arc::default(), Duration::from_secs(1))
+    }
+
     fn reply(text: &'static str) -> Reply {
         Reply {
             message: Some(Bytes::from_static(text.as_bytes())),
@@ -205,7 +211,7 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(900)).await;
             reply("answer")
         });
-        let first = first(&mut call, &stream(), Duration::from_secs(1)).await;
+        let first = first(&mut call, &stream(), second()).await;
         assert!(matches!(first, First::Answer(_)));
     }
 
@@ -217,7 +223,7 @@ mod tests {
             let _ = sender.send(Bytes::from_static(b"progress"));
             reply("answer")
         });
-        let First::Complete(reply) = first(&mut call, &stream, Duration::from_secs(1)).await else {
+        let First::Complete(reply) = first(&mut call, &stream, second()).await else {
             panic!()
         };
         stream.finish(reply.message);
@@ -235,10 +241,7 @@ mod tests {
             tokio::time::sleep(Duration::from_secs(40)).await;
             reply("answer")
         });
-        assert!(matches!(
-            first(&mut call, &stream, Duration::from_secs(1)).await,
-            First::Stream
-        ));
+        assert!(matches!(first(&mut call, &stream, second()).await, First::Stream));
         let text = read(Reader::new(stream, None).headed(|_| event::OPENED).driving(call)).await;
         assert_eq!(
             text,

@@ -19,6 +19,7 @@ use crate::{
         door::Visit,
         http::{
             media,
+            pulse::Patience,
             reply::{self, Answer},
         },
     },
@@ -46,7 +47,7 @@ pub(crate) async fn post(visit: &Visit, headers: &HeaderMap, body: Bytes) -> Ans
         Ok(message) => message,
         Err(invalid) => {
             return match parse_batch(&body) {
-                Some(items) => post_batch(visit, headers, header, items).await,
+                Some(items) => Box::pin(post_batch(visit, headers, header, items)).await,
                 None => refuse(&invalid, era),
             };
         }
@@ -88,11 +89,15 @@ async fn post_modern(visit: &Visit, headers: &HeaderMap, message: Message) -> An
     let gateway = door.gateway.clone();
     let related: Arc<dyn Outbox> = Arc::clone(&stream) as _;
     let mut call: Call = Box::pin(async move { gateway.request(&client, message, related).await });
-    match first(&mut call, &stream, MODERN_PATIENCE).await {
+    match first(&mut call, &stream, patience(visit, MODERN_PATIENCE)).await {
         First::Answer(reply) => whole(reply::modern_status(reply.error), reply),
         First::Complete(reply) => complete(&stream, reply),
         First::Stream => reply::events(Reader::new(stream, None).headed(|_| event::OPENED).driving(call)),
     }
+}
+
+fn patience(visit: &Visit, length: Duration) -> Patience {
+    Patience::new(Arc::clone(&visit.pulse), length)
 }
 
 fn check_parameters(
@@ -110,7 +115,7 @@ fn check_parameters(
 
 async fn post_legacy(visit: &Visit, headers: &HeaderMap, message: Message) -> Answer {
     if message.kind() == Kind::Request && message.method() == method::INITIALIZE {
-        return initialize(visit, message).await;
+        return Box::pin(initialize(visit, message)).await;
     }
     let session = match session_of(visit, headers) {
         Ok(session) => session,
@@ -146,7 +151,7 @@ async fn answer_legacy(
     stream: Arc<EventStream>,
     mut call: Call,
 ) -> Answer {
-    let outcome = first(&mut call, &stream, LEGACY_PATIENCE).await;
+    let outcome = first(&mut call, &stream, patience(visit, LEGACY_PATIENCE)).await;
     if let First::Answer(reply) = outcome {
         return whole(StatusCode::OK, reply);
     }
