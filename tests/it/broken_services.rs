@@ -36,7 +36,6 @@ async fn initialize_p99(hub: &Hub, rounds: usize) -> Duration {
 }
 
 #[tokio::test]
-#[ignore = "the hub exits with 3 after a child that exits at once"]
 async fn seven_good_services_serve_within_two_seconds_beside_two_bad_ones() {
     let _turn = turn().await;
     let launched = Instant::now();
@@ -95,7 +94,6 @@ async fn real_seven_ready_after(bad: &str) -> Duration {
 }
 
 #[tokio::test]
-#[ignore = "the hub exits with 3 after a child that exits at once"]
 async fn real_servers_start_as_fast_beside_two_bad_ones() {
     let _turn = turn().await;
     // Once unmeasured, so that both find the servers' files in memory.
