@@ -8,7 +8,11 @@ use std::{
 };
 
 use bytes::{Buf as _, Bytes};
-use tokio::{net::unix::pipe::Sender, sync::Notify, time::timeout};
+use tokio::{
+    net::unix::pipe::Sender,
+    sync::Notify,
+    time::{Instant, timeout_at},
+};
 
 /// Bounds of the queue: more than this unread, and the child is not reading.
 const MAX_MESSAGES: usize = 1024;
@@ -105,6 +109,7 @@ impl Writer {
 
     /// Empties the queue as the child reads, until the pipe is closed or the child stalls.
     pub(in crate::upstream) async fn flush(&self) -> WriterEnd {
+        let mut progress = Instant::now();
         loop {
             let pipe = {
                 let queue = self.lock();
@@ -116,9 +121,15 @@ impl Writer {
             };
             let Some(pipe) = pipe else {
                 self.wake.notified().await;
+                progress = Instant::now();
                 continue;
             };
-            match timeout(STALL, pipe.writable()).await {
+            let writable = tokio::select! {
+                writable = timeout_at(progress + STALL, pipe.writable()) => writable,
+                // Closed meanwhile, or more to write: the loop looks which.
+                () = self.wake.notified() => continue,
+            };
+            match writable {
                 Err(_) => return WriterEnd::Stalled,
                 Ok(Err(_)) => {
                     self.close();
@@ -130,6 +141,7 @@ impl Writer {
             while let Some(line) = queue.lines.front_mut() {
                 match pipe.try_write(line) {
                     Ok(written) => {
+                        progress = Instant::now();
                         line.advance(written);
                         let empty = line.is_empty();
                         queue.bytes -= written;
