@@ -8,6 +8,7 @@ mod envelope;
 mod fields;
 mod framing;
 mod id_scan;
+mod scan;
 mod splice;
 
 pub use envelope::{Invalid, Kind, Message, parse, parse_batch};
