@@ -36,6 +36,7 @@ pub(super) fn run(flags: &Flags) -> ExitCode {
     }
     let runtime = match runtime::Builder::new_multi_thread()
         .enable_all()
+        .worker_threads(threads())
         .thread_name("hub")
         .build()
     {
@@ -49,6 +50,12 @@ pub(super) fn run(flags: &Flags) -> ExitCode {
     runtime.shutdown_timeout(LAST_WAIT);
     drop(telemetry);
     code
+}
+
+/// Half of the processors: services need the other half, and calls that change threads on their way cost more than
+/// they gain (measured on two: a tenth less time per call, a fifth less CPU).
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |count| (count.get() / 2).max(1))
 }
 
 /// Hands over to the composition root.
