@@ -214,11 +214,11 @@ fn end_of_plain(bytes: &[u8]) -> Option<usize> {
     let rest = bytes.get(SHORT..)?;
     let length = memchr::memchr2(b'"', b'\\', rest)?;
     // Without a branch per byte, so that it is done many bytes at a time.
-    let clean = rest
+    let lowest = rest
         .get(..length)?
         .iter()
-        .fold(true, |clean, byte| clean & (*byte >= 0x20));
-    clean.then_some(SHORT + length)
+        .fold(u8::MAX, |lowest, byte| lowest.min(*byte));
+    (lowest >= 0x20).then_some(SHORT + length)
 }
 
 #[cfg(test)]
