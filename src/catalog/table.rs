@@ -11,6 +11,9 @@ use crate::{
     upstream::{ListKind, Offer},
 };
 
+/// Stands in the schema of a tool whose arguments are mirrored.
+const MIRRORED: &[u8] = b"x-mcp-header";
+
 /// One tool, prompt, resource or template as a client sees it.
 #[derive(Clone, Debug)]
 pub struct Entry {
@@ -22,6 +25,8 @@ pub struct Entry {
     pub original: Option<Box<str>>,
     /// The definition as clients see it.
     pub definition: Bytes,
+    /// Whether it may name arguments that clients repeat in HTTP headers (2026-07-28, `x-mcp-header`).
+    pub mirrored: bool,
 }
 
 /// An entry that is not shown because another service, earlier in the order, has the name.
@@ -86,6 +91,7 @@ impl Table {
                 exposed,
                 service: service.clone(),
                 original: renamed.then(|| json_string(&offer.key).into()),
+                mirrored: kind == ListKind::Tools && memchr::memmem::find(&definition, MIRRORED).is_some(),
                 definition,
             });
         }

@@ -247,7 +247,8 @@ impl Gateway {
         server_requests::answer(client, response);
     }
 
-    /// The raw `inputSchema` of a tool as the client knows it, for a door that checks mirrored headers.
+    /// The raw `inputSchema` of a tool as the client knows it, for a door that checks mirrored headers; `None` also for a tool
+    /// that mirrors nothing.
     #[must_use]
     pub fn tool_schema(&self, client: &Client, name: &str) -> Option<Bytes> {
         let view = self.shared.catalog.view(&Audience {
@@ -255,7 +256,11 @@ impl Gateway {
             era: Era::Modern,
             features: Features::NONE,
         });
-        let definition = &view.table(ListKind::Tools).find(name)?.definition;
+        let definition = &view
+            .table(ListKind::Tools)
+            .find(name)
+            .filter(|tool| tool.mirrored)?
+            .definition;
         let text = std::str::from_utf8(definition).ok()?;
         let schema = field(text, "inputSchema")?;
         Some(definition.slice_ref(schema.get().as_bytes()))

@@ -144,10 +144,9 @@ impl<'a> RequestMeta<'a> {
         let revision = Revision::from_wire(&version)
             .filter(|revision| revision.era() == super::Era::Modern)
             .ok_or_else(|| ErrorAnswer::unsupported_version(&version))?;
-        let capabilities: Value = self
+        let features = self
             .client_capabilities
-            .and_then(|raw| serde_json::from_str(raw.get()).ok())
-            .filter(Value::is_object)
+            .and_then(features_of)
             .ok_or_else(|| missing(meta_key::CLIENT_CAPABILITIES, "an object"))?;
         if self.client_info.is_some_and(|info| !info.get().starts_with('{')) {
             return Err(missing(meta_key::CLIENT_INFO, "an object"));
@@ -162,10 +161,19 @@ impl<'a> RequestMeta<'a> {
         };
         Ok(ModernClaim {
             revision,
-            features: Features::read(&capabilities),
+            features,
             log_level,
         })
     }
+}
+
+/// What a raw `ClientCapabilities` object declares; most callers declare nothing, and that is read at a glance.
+fn features_of(raw: &RawValue) -> Option<Features> {
+    if raw.get() == "{}" {
+        return Some(Features::NONE);
+    }
+    let capabilities: Value = serde_json::from_str(raw.get()).ok()?;
+    capabilities.is_object().then(|| Features::read(&capabilities))
 }
 
 fn missing(key: &str, what: &str) -> ErrorAnswer {

@@ -25,7 +25,7 @@ use crate::{
     },
     gateway::{Gateway, OnDrop, Outbox, Reply},
     jsonrpc::{Invalid, Kind, Message, parse, parse_batch},
-    mcp::{Era, ErrorAnswer, Outcome, Revision, call_params, code, method},
+    mcp::{CallParams, Era, ErrorAnswer, Outcome, Revision, call_params, code, method},
 };
 
 /// How long a legacy call is waited for before its answer becomes a stream, which can be taken up again if the connection breaks.
@@ -61,16 +61,17 @@ pub(crate) async fn post(visit: &Visit, headers: &HeaderMap, body: Bytes) -> Ans
         Verdict::Modern => {
             if message.kind() == Kind::Request
                 && let Err(error) = mirror::check(headers, &message, &params)
+                    .and_then(|()| check_parameters(visit, headers, &message, &params))
             {
                 return reply::error(StatusCode::BAD_REQUEST, &error, message.id(), Era::Modern);
             }
-            post_modern(visit, headers, message).await
+            post_modern(visit, message).await
         }
         Verdict::Refused(error) => reply::error(StatusCode::BAD_REQUEST, &error, message.id(), era),
     }
 }
 
-async fn post_modern(visit: &Visit, headers: &HeaderMap, message: Message) -> Answer {
+async fn post_modern(visit: &Visit, message: Message) -> Answer {
     let door = &visit.door;
     let client = visit.endpoint.modern_client(&door.gateway, &door.access, visit.caller);
     if message.kind() == Kind::Notification {
@@ -79,11 +80,6 @@ async fn post_modern(visit: &Visit, headers: &HeaderMap, message: Message) -> An
             door.gateway.notify(&client, &message);
         }
         return reply::empty(StatusCode::ACCEPTED);
-    }
-    if message.method() == method::TOOLS_CALL
-        && let Err(error) = check_parameters(&door.gateway, &client, headers, &message)
-    {
-        return reply::error(StatusCode::BAD_REQUEST, &error, message.id(), Era::Modern);
     }
     let stream = Arc::new(EventStream::new(door.bounds));
     let gateway = door.gateway.clone();
@@ -100,14 +96,20 @@ fn patience(visit: &Visit, length: Duration) -> Patience {
     Patience::new(Arc::clone(&visit.pulse), length)
 }
 
+/// Checks the headers that repeat arguments of a tool call.
 fn check_parameters(
-    gateway: &Gateway,
-    client: &Arc<crate::gateway::Client>,
+    visit: &Visit,
     headers: &HeaderMap,
     message: &Message,
+    params: &CallParams<'_>,
 ) -> Result<(), ErrorAnswer> {
-    let name = call_params(message)?.name.and_then(crate::jsonrpc::text_of);
-    match name.and_then(|name| gateway.tool_schema(client, &name)) {
+    if message.method() != method::TOOLS_CALL {
+        return Ok(());
+    }
+    let door = &visit.door;
+    let client = visit.endpoint.modern_client(&door.gateway, &door.access, visit.caller);
+    let name = params.name.and_then(crate::jsonrpc::text_of);
+    match name.and_then(|name| door.gateway.tool_schema(&client, &name)) {
         Some(schema) if mirror::is_annotated(&schema) => mirror::check_parameters(headers, message, &schema),
         Some(_) | None => Ok(()),
     }
