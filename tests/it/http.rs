@@ -73,6 +73,11 @@ impl Reply {
 }
 
 impl Http {
+    /// The same origin without the connections that this one keeps open.
+    pub fn fresh(&self) -> Self {
+        Self::to(&self.origin)
+    }
+
     /// `url` may have a path, which is ignored.
     pub fn to(url: &str) -> Self {
         let (scheme, rest) = url.split_once("://").expect("an absolute URL");

@@ -1,0 +1,103 @@
+//! What a fault promised and what was measured: asserted at once, and kept for the table.
+
+use std::{
+    fs::{self, File},
+    io::Write as _,
+    path::PathBuf,
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::amount::Amount;
+
+/// Which side of the bound is good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Side {
+    AtMost,
+    AtLeast,
+    Exactly,
+}
+
+/// One figure of one run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Figure {
+    /// Such as `F1`.
+    pub fault: String,
+    /// The fault in words.
+    pub what: String,
+    /// What was measured, in words.
+    pub name: String,
+    pub side: Side,
+    pub bound: Amount,
+    pub measured: Amount,
+}
+
+/// The figures of one fault.
+#[derive(Clone, Copy, Debug)]
+pub struct Figures {
+    fault: &'static str,
+    what: &'static str,
+}
+
+impl Figures {
+    /// `fault` is its number in `docs/RELIABILITY.md`, such as `F1`.
+    pub fn of(fault: &'static str, what: &'static str) -> Self {
+        Self { fault, what }
+    }
+
+    /// Fails the test unless `measured` is at most `bound`.
+    pub fn at_most(&self, figure: &str, measured: impl Into<Amount>, bound: impl Into<Amount>) {
+        self.check(Side::AtMost, figure, measured.into(), bound.into());
+    }
+
+    /// Fails the test unless `measured` is at least `bound`.
+    pub fn at_least(&self, figure: &str, measured: impl Into<Amount>, bound: impl Into<Amount>) {
+        self.check(Side::AtLeast, figure, measured.into(), bound.into());
+    }
+
+    /// Fails the test unless `measured` is `wanted`.
+    pub fn exactly(&self, figure: &str, measured: impl Into<Amount>, wanted: impl Into<Amount>) {
+        self.check(Side::Exactly, figure, measured.into(), wanted.into());
+    }
+
+    fn check(&self, side: Side, figure: &str, measured: Amount, bound: Amount) {
+        assert!(
+            measured.compares(bound),
+            "{figure}: {measured} and {bound} have two units"
+        );
+        let good = match side {
+            Side::AtMost => measured <= bound,
+            Side::AtLeast => measured >= bound,
+            Side::Exactly => (measured.value() - bound.value()).abs() < 1e-9,
+        };
+        let row = Figure {
+            fault: self.fault.to_owned(),
+            what: self.what.to_owned(),
+            name: figure.to_owned(),
+            side,
+            bound,
+            measured,
+        };
+        println!("{}: {figure}: {measured} ({side:?} {bound})", self.fault);
+        keep(&row);
+        assert!(
+            good,
+            "{} ({}): {figure}: {measured}, not {side:?} {bound}",
+            self.fault, self.what
+        );
+    }
+}
+
+/// Where the figures of all runs lie until they are made into a table; `scripts/faults` empties it.
+pub fn kept() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/faults/figures.jsonl")
+}
+
+fn keep(row: &Figure) {
+    let path = kept();
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let mut file = File::options().append(true).create(true).open(path).unwrap();
+    // One write, so that lines stay whole.
+    file.write_all(format!("{}\n", serde_json::to_string(row).unwrap()).as_bytes())
+        .unwrap();
+}
