@@ -44,8 +44,10 @@ pub struct CollisionReport {
 /// The end of a process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Exit {
-    /// In words.
+    /// In a word of [`crate::supervisor::Reason`].
     pub reason: String,
+    /// In a sentence.
+    pub detail: String,
     /// Exit code, if it ended by itself.
     pub code: Option<i32>,
     /// Signal, if it was killed.
@@ -95,7 +97,8 @@ mod tests {
             state: State::CrashLoop,
             restarts: 2,
             last_exit: Some(Exit {
-                reason: "exited with code 3".to_owned(),
+                reason: "exit 3".to_owned(),
+                detail: "exited with code 3".to_owned(),
                 code: Some(3),
                 signal: None,
                 stderr: vec!["no".to_owned()],
@@ -114,7 +117,9 @@ mod tests {
         };
         let wanted = json!({
             "name": "git", "state": "crash_loop", "restarts": 2,
-            "last_exit": {"reason": "exited with code 3", "code": 3, "signal": null, "stderr": ["no"]},
+            "last_exit": {
+                "reason": "exit 3", "detail": "exited with code 3", "code": 3, "signal": null, "stderr": ["no"],
+            },
             "counts": {"tools": 0, "resources": 0, "prompts": 0},
             "instances": [{"id": "legacy", "state": "ready", "pid": 7}],
             "collisions": [{"kind": "tool", "name": "log", "holder": "fossil"}],

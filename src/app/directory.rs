@@ -35,7 +35,8 @@ impl Directory {
                 .filter(|exit| !exit.asked)
                 .max_by_key(|exit| exit.at_unix_ms)
                 .map(|exit| Exit {
-                    reason: exit.reason.clone(),
+                    reason: exit.reason.to_string(),
+                    detail: exit.detail.clone(),
                     code: exit.code,
                     signal: exit.signal,
                     stderr: exit.stderr.clone(),

@@ -334,6 +334,7 @@ fn timed_out(service: &Service) -> HubFault {
              whether the call took effect is not known"
         ),
         stderr: Vec::new(),
+        exit: None,
     }
 }
 
@@ -346,5 +347,6 @@ fn not_running(name: &ServiceName) -> HubFault {
         outcome: Outcome::NotSent,
         message: format!("service `{name}` is disabled or being removed; the call was not sent"),
         stderr: Vec::new(),
+        exit: None,
     }
 }

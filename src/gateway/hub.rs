@@ -303,6 +303,7 @@ fn draining() -> ErrorAnswer {
         outcome: Outcome::NotSent,
         message: "the hub is stopping; the request was not sent, try again in a moment".to_owned(),
         stderr: Vec::new(),
+        exit: None,
     }
     .into()
 }

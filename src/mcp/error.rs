@@ -67,6 +67,17 @@ impl Outcome {
     }
 }
 
+/// How a process ended: `error.data.mcpvisor.exit`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProcessEnd {
+    /// A word, as in `last_exit.reason` of `/api/v1/services`: `exit 3`, `oom`, …
+    pub reason: String,
+    /// Exit code, if it ended by itself.
+    pub code: Option<i32>,
+    /// Signal, if it was killed.
+    pub signal: Option<i32>,
+}
+
 /// A failure the hub reports in its own name: `error.data.mcpvisor`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HubFault {
@@ -84,6 +95,8 @@ pub struct HubFault {
     pub message: String,
     /// The last lines of the service's stderr, where they explain it.
     pub stderr: Vec<String>,
+    /// How the process ended that had the call.
+    pub exit: Option<ProcessEnd>,
 }
 
 /// An error answer without its id.
@@ -172,10 +185,14 @@ impl From<HubFault> for ErrorAnswer {
             "retryable": fault.retryable,
             "outcome": fault.outcome.as_str(),
         });
-        if !fault.stderr.is_empty()
-            && let Some(about) = about.as_object_mut()
-        {
-            about.insert("stderr".to_owned(), fault.stderr.into());
+        if let Some(about) = about.as_object_mut() {
+            if !fault.stderr.is_empty() {
+                about.insert("stderr".to_owned(), fault.stderr.into());
+            }
+            if let Some(ProcessEnd { reason, code, signal }) = fault.exit {
+                let exit = json!({"reason": reason, "code": code, "signal": signal});
+                about.insert("exit".to_owned(), exit);
+            }
         }
         Self::new(fault.code, fault.message).with_data(json!({ "mcpvisor": about }))
     }

@@ -10,7 +10,7 @@ mod revision;
 mod view;
 
 pub use capabilities::Features;
-pub use error::{Answered, ErrorAnswer, HubFault, Outcome, code};
+pub use error::{Answered, ErrorAnswer, HubFault, Outcome, ProcessEnd, code};
 pub use meta::{LogLevel, ModernClaim, RequestMeta, meta_key};
 pub use outbox::{Delivery, Nowhere, Outbox};
 pub use revision::{Era, Revision};

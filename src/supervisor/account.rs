@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::{sync::watch, time::Instant};
 
 use super::{
-    LastExit, State,
+    LastExit, Reason, State,
     contract::{Handshake, Session},
     driver::{Cause, Driver, Happening, Running},
     process::{self, SpawnError},
@@ -77,10 +77,10 @@ impl<H: Handshake> Driver<H> {
     }
 
     /// Notes why the process is going down; the first reason counts.
-    pub(super) fn blame(&mut self, why: &str, asked: bool) {
+    pub(super) fn blame(&mut self, reason: Reason, why: &str) {
         if self.cause.is_none() && self.machine.has_process() {
             let text = why.to_owned();
-            self.cause = Some(Cause { text, asked });
+            self.cause = Some(Cause { reason, text });
         }
     }
 
@@ -91,11 +91,11 @@ impl<H: Handshake> Driver<H> {
                 Rest::Disabled => "disabled by request",
                 Rest::Retired => "no longer configured",
             };
-            self.blame(why, true);
+            self.blame(Reason::Stopped, why);
         } else if order == Input::Restart {
-            self.blame("restarted by request", true);
+            self.blame(Reason::Stopped, "restarted by request");
         } else if order == Input::Troubled && self.machine.state() == State::Degraded {
-            self.blame("answered no calls in time", false);
+            self.blame(Reason::Unresponsive, "answered no calls in time");
         }
     }
 
@@ -107,10 +107,10 @@ impl<H: Handshake> Driver<H> {
         }
         let phase = self.machine.phase();
         if matches!(phase, Phase::Spawning { .. }) {
-            self.blame("could not be spawned in time", false);
+            self.blame(Reason::Spawn, "could not be spawned in time");
         } else if matches!(phase, Phase::Handshaking { .. }) {
             let why = format!("did not finish the handshake within {:?}", self.policy.start);
-            self.blame(&why, false);
+            self.blame(Reason::Handshake, &why);
         }
     }
 
@@ -135,9 +135,14 @@ impl<H: Handshake> Driver<H> {
         let running = self.process.as_ref();
         let exit = running.and_then(|p| p.exit);
         let reason = match (&self.cause, exit) {
+            (Some(cause), _) => cause.reason,
+            (None, Some(exit)) => Reason::of(exit),
+            (None, None) => Reason::GuardLost,
+        };
+        let detail = match (&self.cause, exit) {
             (Some(cause), Some(exit)) => format!("{} ({exit})", cause.text),
             (Some(cause), None) => cause.text.clone(),
-            (None, Some(exit)) if self.machine.state() == State::Handshaking => {
+            (None, Some(exit)) if !self.machine.was_ready => {
                 format!("{exit} before the handshake was done")
             }
             (None, Some(exit)) => exit.to_string(),
@@ -145,12 +150,13 @@ impl<H: Handshake> Driver<H> {
         };
         LastExit {
             reason,
+            detail,
             code: exit.and_then(process::Exit::code),
             signal: exit.and_then(process::Exit::signal),
             stderr: running
                 .map(|p| self.stderr.last_since(p.stderr_mark, EXIT_LINES))
                 .unwrap_or_default(),
-            asked: self.cause.as_ref().is_some_and(|cause| cause.asked),
+            asked: reason == Reason::Stopped,
             at_unix_ms: clock::now_unix_millis(),
         }
     }
@@ -159,11 +165,12 @@ impl<H: Handshake> Driver<H> {
     pub(super) fn note_exit(&mut self) {
         let exit = self.describe_exit();
         let (service, unit) = (&self.spec.service, &self.spec.unit);
+        let reason = exit.reason.to_string();
         if exit.asked {
-            tracing::info!(%service, unit, reason = exit.reason, "{service} ended: {exit}");
+            tracing::info!(%service, unit, reason, "{service} ended: {exit}");
         } else {
             let stderr = exit.stderr.last();
-            tracing::warn!(%service, unit, reason = exit.reason, stderr, "{service} ended: {exit}");
+            tracing::warn!(%service, unit, reason, stderr, "{service} ended: {exit}");
         }
         self.last_exit = Some(Arc::new(exit));
     }
@@ -173,9 +180,13 @@ impl<H: Handshake> Driver<H> {
         let (service, unit) = (&self.spec.service, &self.spec.unit);
         tracing::warn!(%service, unit, %error, "{service} could not be started: {error}");
         self.last_exit = Some(Arc::new(LastExit {
-            reason: error.reason.clone(),
+            reason: Reason::Spawn,
+            detail: error.reason.clone(),
+            code: None,
+            signal: None,
+            stderr: Vec::new(),
+            asked: false,
             at_unix_ms: clock::now_unix_millis(),
-            ..LastExit::default()
         }));
     }
 

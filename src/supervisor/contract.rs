@@ -6,7 +6,7 @@ use std::{fmt, sync::Arc};
 use futures_util::future::BoxFuture;
 use tokio::net::unix::pipe;
 
-use super::LastExit;
+use super::{LastExit, Reason};
 
 /// The server's ends of its pipes, as seen from here. Both are non-blocking and not inherited by
 /// other children.
@@ -64,6 +64,17 @@ pub enum SessionEnd {
     Garbage(String),
 }
 
+impl SessionEnd {
+    /// The word for a process that has to go for this.
+    pub(super) fn reason(&self) -> Reason {
+        match self {
+            Self::Eof => Reason::Closed,
+            Self::Stalled => Reason::Stalled,
+            Self::Garbage(_) => Reason::Garbage,
+        }
+    }
+}
+
 impl fmt::Display for SessionEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -76,13 +87,28 @@ impl fmt::Display for SessionEnd {
 
 /// Why a handshake did not succeed. The text completes "the handshake failed: …".
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct HandshakeError(String);
+#[error("{text}")]
+pub struct HandshakeError {
+    text: String,
+    /// Whether it was the end of the server's output: an exit that follows at once says more.
+    pub(super) ended: bool,
+}
 
 impl HandshakeError {
     /// `reason` completes "the handshake failed: …".
     pub fn new(reason: impl Into<String>) -> Self {
-        Self(reason.into())
+        Self {
+            text: reason.into(),
+            ended: false,
+        }
+    }
+
+    /// The server closed its output instead of answering; `reason` as above.
+    pub fn ended(reason: impl Into<String>) -> Self {
+        Self {
+            text: reason.into(),
+            ended: true,
+        }
     }
 }
 

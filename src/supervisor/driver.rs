@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use super::{
-    LastExit, Start, State, Status, UnitContext, UnitSpec,
+    LastExit, Reason, Start, State, Status, UnitContext, UnitSpec,
     contract::{Handshake, HandshakeError, Session, SessionEnd},
     health::{Health, Verdict, at, ready},
     machine::Machine,
@@ -136,9 +136,8 @@ pub(super) struct Running {
 
 /// Why a process is going down.
 pub(super) struct Cause {
+    pub(super) reason: Reason,
     pub(super) text: String,
-    /// Whether somebody wanted it so.
-    pub(super) asked: bool,
 }
 
 /// Something that happened, with what came along.
@@ -196,7 +195,7 @@ impl<H: Handshake> Driver<H> {
             }
             Happened::Retire => {
                 self.retiring = true;
-                self.blame("the hub is stopping", true);
+                self.blame(Reason::Stopped, "the hub is stopping");
                 self.step(Input::Stop(Rest::Retired));
             }
             Happened::Hurry => {
@@ -215,12 +214,13 @@ impl<H: Handshake> Driver<H> {
                 self.step(Input::HandshakeDone);
             }
             Happened::Handshake(Err(error)) => {
-                self.blame(&format!("the handshake failed: {error}"), false);
+                self.eof = error.ended;
+                self.blame(Reason::Handshake, &format!("the handshake failed: {error}"));
                 self.step(Input::HandshakeFailed);
             }
             Happened::SessionEnd(end) => {
                 self.eof = end == SessionEnd::Eof;
-                self.blame(&end.to_string(), false);
+                self.blame(end.reason(), &end.to_string());
                 self.step(Input::SessionEnded);
             }
             Happened::Health(verdict) => self.take_verdict(verdict),
@@ -290,12 +290,12 @@ impl<H: Handshake> Driver<H> {
     fn take_verdict(&mut self, verdict: Verdict) {
         match verdict {
             Verdict::Idle => {
-                self.blame("stopped because nobody called it for its idle time", true);
+                self.blame(Reason::Stopped, "stopped because nobody called it for its idle time");
                 self.step(Input::Idle);
             }
             Verdict::Troubled => {
                 if self.machine.state() == State::Degraded {
-                    self.blame("answered no probes", false);
+                    self.blame(Reason::Unresponsive, "answered no probes");
                 }
                 self.step(Input::Troubled);
             }

@@ -24,7 +24,7 @@ mod unit;
 mod unit_tests;
 
 pub use contract::{ChildIo, Event, Handshake, HandshakeError, LineSink, Session, SessionEnd};
-pub use last_exit::LastExit;
+pub use last_exit::{LastExit, Reason};
 pub use permits::{Permit, Permits};
 pub use policy::{Policy, RestartPolicy};
 pub use spec::{Command, Start, Timeouts, UnitContext, UnitSpec};

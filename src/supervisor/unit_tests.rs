@@ -21,8 +21,8 @@ use tokio::{
 };
 
 use super::{
-    ChildIo, Event, Handshake, HandshakeError, LastExit, Permits, RestartPolicy, Session, SessionEnd, Start, State,
-    Status, Timeouts, Unit, UnitContext, UnitSpec,
+    ChildIo, Event, Handshake, HandshakeError, LastExit, Permits, Reason, RestartPolicy, Session, SessionEnd, Start,
+    State, Status, Timeouts, Unit, UnitContext, UnitSpec,
     process::tests::{alive, guard_host, shell, until},
 };
 use crate::{
@@ -65,7 +65,7 @@ impl Handshake for SaysReady {
                     said: Mutex::default(),
                     failed: Mutex::default(),
                 })),
-                Ok("") => Err(HandshakeError::new("nothing was said")),
+                Ok("") => Err(HandshakeError::ended("nothing was said")),
                 Ok(other) => Err(HandshakeError::new(format!("it said `{other}`"))),
                 Err(error) => Err(HandshakeError::new(error.to_string())),
             }
@@ -158,7 +158,8 @@ async fn it_becomes_ready_and_stops() {
     let stopped = unit.status().borrow().clone();
     assert!(stopped.session.is_none() && stopped.pid.is_none() && !stopped.wakeable);
     let exit = stopped.last_exit.unwrap();
-    assert_eq!(exit.reason, "stopped by request (exited with code 0)");
+    assert_eq!(exit.reason, Reason::Stopped);
+    assert_eq!(exit.detail, "stopped by request (exited with code 0)");
     assert!(exit.asked);
     assert_eq!(*session.failed.lock().unwrap(), [((*exit).clone(), 0)]);
     assert_eq!(unit.start().await, State::Ready);
@@ -177,7 +178,8 @@ async fn a_crash_is_told_at_once_and_made_good() {
     until(SOON, "told", || !session.failed.lock().unwrap().is_empty()).await;
     let told = killed.elapsed();
     let (exit, _) = session.failed.lock().unwrap()[0].clone();
-    assert_eq!(exit.reason, "killed by signal 9 (SIGKILL)");
+    assert_eq!(exit.reason, Reason::Killed);
+    assert_eq!(exit.detail, "killed by signal 9 (SIGKILL)");
     assert_eq!((exit.code, exit.signal, exit.asked), (None, Some(9), false));
     assert_eq!(exit.stderr, ["one", "two  "]);
     assert!(told < Duration::from_millis(100), "{told:?}");
@@ -187,7 +189,7 @@ async fn a_crash_is_told_at_once_and_made_good() {
     // The second failure in a row waits at least a quarter of a second.
     again.session.unwrap().close_stdin();
     let down = in_state(&unit, State::Backoff).await;
-    assert_eq!(down.last_exit.unwrap().reason, "exited with code 3");
+    assert_eq!(down.last_exit.unwrap().reason, Reason::Exit(3));
     assert!(down.retry_at.unwrap() >= down.since + 250);
     assert_eq!(unit.stderr_tail(9), ["one", "two  ", "one", "two  "]);
 }
@@ -201,7 +203,7 @@ async fn last_answers_are_heard_before_the_end_is_told() {
     session.close_stdin();
     until(SOON, "told", || !session.failed.lock().unwrap().is_empty()).await;
     let (exit, said) = session.failed.lock().unwrap()[0].clone();
-    assert_eq!((exit.reason.as_str(), said), ("exited with code 1", 60_000));
+    assert_eq!((exit.reason, said), (Reason::Exit(1), 60_000));
 }
 
 #[tokio::test]
@@ -212,8 +214,10 @@ async fn a_hung_handshake_is_given_up() {
     let pid = in_state(&unit, State::Handshaking).await.pid.unwrap();
     let failed = in_state(&unit, State::Backoff).await;
     assert!(!alive(pid));
+    let exit = failed.last_exit.unwrap();
+    assert_eq!(exit.reason, Reason::Handshake);
     assert_eq!(
-        failed.last_exit.unwrap().reason,
+        exit.detail,
         "did not finish the handshake within 200ms (killed by signal 9 (SIGKILL))"
     );
 }
@@ -222,15 +226,17 @@ async fn a_hung_handshake_is_given_up() {
 async fn a_refused_handshake_and_an_early_exit_say_why() {
     let unit = launch(spec("echo hello; exec cat"));
     let failed = in_state(&unit, State::Backoff).await;
-    let reason = &failed.last_exit.unwrap().reason;
+    let exit = failed.last_exit.unwrap();
+    assert_eq!(exit.reason, Reason::Handshake);
     assert!(
-        reason.starts_with("the handshake failed: it said `hello` ("),
-        "{reason}"
+        exit.detail.starts_with("the handshake failed: it said `hello` ("),
+        "{exit}"
     );
 
     let unit = launch(spec("echo no config >&2; exit 5"));
     let failed = in_state(&unit, State::Backoff).await.last_exit.unwrap();
-    assert!(failed.reason.contains("exited with code 5"), "{failed}");
+    assert_eq!(failed.reason, Reason::Exit(5));
+    assert_eq!(failed.detail, "exited with code 5 before the handshake was done");
     assert_eq!(
         (failed.code, failed.stderr.as_slice()),
         (Some(5), &["no config".to_owned()][..])
@@ -243,10 +249,12 @@ async fn what_cannot_run_is_misconfigured() {
     missing.command.program = "no-such-program".to_owned();
     let unit = launch(missing);
     let status = in_state(&unit, State::Misconfigured).await;
-    let reason = &status.last_exit.as_ref().unwrap().reason;
+    let exit = status.last_exit.clone().unwrap();
+    assert_eq!(exit.reason, Reason::Spawn);
     assert!(
-        reason.starts_with("`no-such-program` was not found; searched PATH /"),
-        "{reason}"
+        exit.detail
+            .starts_with("`no-such-program` was not found; searched PATH /"),
+        "{exit}"
     );
     assert!(!status.may_become_ready() && status.retry_at.is_some());
     assert_eq!(unit.stop().await, State::Stopped);
@@ -254,7 +262,7 @@ async fn what_cannot_run_is_misconfigured() {
     let unit = launch(spec("no-such-program"));
     let status = in_state(&unit, State::Misconfigured).await;
     let exit = status.last_exit.unwrap();
-    assert!(exit.reason.contains("exited with code 127"), "{exit}");
+    assert!(exit.detail.contains("exited with code 127"), "{exit}");
     assert!(exit.stderr[0].contains("no-such-program"), "{:?}", exit.stderr);
 }
 
@@ -367,7 +375,7 @@ async fn a_killed_guard_is_a_crash_like_any_other() {
     send(guard, Signal::SIGKILL);
     let again = wait(&unit, "again", |s| s.state == State::Ready && s.restarts == 1).await;
     assert!(killed.elapsed() < Duration::from_secs(2), "{:?}", killed.elapsed());
-    assert_eq!(again.last_exit.unwrap().reason, "its guard process was killed");
+    assert_eq!(again.last_exit.unwrap().reason, Reason::GuardLost);
     until(SOON, "dead", || !alive(pid)).await;
 }
 
@@ -385,8 +393,9 @@ async fn unanswered_calls_degrade_and_then_restart() {
     in_state(&unit, State::Degraded).await;
     time_outs(5);
     let again = wait(&unit, "again", |s| s.state == State::Ready && s.pid != first).await;
-    let reason = &again.last_exit.unwrap().reason;
-    assert!(reason.starts_with("answered no calls in time ("), "{reason}");
+    let exit = again.last_exit.unwrap();
+    assert_eq!(exit.reason, Reason::Unresponsive);
+    assert!(exit.detail.starts_with("answered no calls in time ("), "{exit}");
 }
 
 #[tokio::test]

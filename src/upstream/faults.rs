@@ -3,7 +3,7 @@
 use super::Connection;
 use crate::{
     config::ServiceName,
-    mcp::{HubFault, Outcome, code},
+    mcp::{HubFault, Outcome, ProcessEnd, code},
     supervisor::{LastExit, Status},
 };
 
@@ -16,6 +16,7 @@ fn fault(service: &ServiceName, code: i32, reason: &'static str, outcome: Outcom
         outcome,
         message,
         stderr: Vec::new(),
+        exit: None,
     }
 }
 
@@ -31,6 +32,11 @@ pub(super) fn exited(service: &ServiceName, exit: &LastExit) -> HubFault {
         format!("service `{service}` ended during the call ({exit}); whether the call took effect is not known");
     HubFault {
         stderr: exit.stderr.clone(),
+        exit: Some(ProcessEnd {
+            reason: exit.reason.to_string(),
+            code: exit.code,
+            signal: exit.signal,
+        }),
         ..fault(service, code::CHILD_EXITED, "child_exited", Outcome::Unknown, message)
     }
 }

@@ -99,7 +99,7 @@ async fn initialize(connection: &Arc<Connection>, learned: &dyn Learned) -> Resu
             {
                 learned.speaks(connection.service(), Era::Legacy, false);
             }
-            return Err(HandshakeError::new(format!("`initialize`: {error}")));
+            return Err(unanswered(method::INITIALIZE, &error));
         }
     };
     let introduction = read_introduction(&result, "protocolVersion")
@@ -117,9 +117,9 @@ async fn initialize(connection: &Arc<Connection>, learned: &dyn Learned) -> Resu
 async fn discover(connection: &Arc<Connection>, learned: &dyn Learned) -> Result<Introduction, HandshakeError> {
     let result = match ask_modern(connection).await {
         Ok(result) => result,
-        Err(reason) => {
+        Err(error) => {
             learned.speaks(connection.service(), Era::Modern, false);
-            return Err(HandshakeError::new(reason));
+            return Err(error);
         }
     };
     let value: Value = serde_json::from_str(result.get()).unwrap_or_default();
@@ -149,10 +149,10 @@ async fn discover(connection: &Arc<Connection>, learned: &dyn Learned) -> Result
 
 /// Asks `server/discover`. A legacy server may refuse it, or may not answer what it does not know: then `initialize` tells whether
 /// it is there. A modern one that is slow to start answers the two in order, so `server/discover` wins.
-async fn ask_modern(connection: &Arc<Connection>) -> Result<Box<RawValue>, String> {
+async fn ask_modern(connection: &Arc<Connection>) -> Result<Box<RawValue>, HandshakeError> {
     let params = own_params(Era::Modern, "");
     let mut asked = std::pin::pin!(ask(connection, method::DISCOVER, &params));
-    let refused = |error: AskError| format!("`server/discover`: {error}");
+    let refused = |error: AskError| unanswered(method::DISCOVER, &error);
     if let Ok(answer) = timeout(SILENCE, asked.as_mut()).await {
         return answer.map_err(refused);
     }
@@ -162,10 +162,18 @@ async fn ask_modern(connection: &Arc<Connection>) -> Result<Box<RawValue>, Strin
         biased;
         answer = asked.as_mut() => answer.map_err(refused),
         greeting = greeted.as_mut() => match greeting {
-            Ok(_) => Err("it answers `initialize` and not `server/discover`".to_owned()),
+            Ok(_) => Err(HandshakeError::new("it answers `initialize` and not `server/discover`")),
             // A modern server refuses `initialize`; its answer to the first question is on its way.
             Err(_) => asked.await.map_err(refused),
         },
+    }
+}
+
+fn unanswered(method: &str, error: &AskError) -> HandshakeError {
+    let text = format!("`{method}`: {error}");
+    match error {
+        AskError::Refused(_) => HandshakeError::new(text),
+        AskError::Fault(_) => HandshakeError::ended(text),
     }
 }
 

@@ -62,6 +62,7 @@ async fn every_call_in_flight_gets_one_answer_and_the_next_call_works() {
             ),
             (&json!("child_exited"), &json!("unknown"), &json!(false), &json!("fix"))
         );
+        assert_eq!(about["exit"], json!({"reason": "killed", "code": null, "signal": 9}));
         let message = reply[0]["error"]["message"].as_str().unwrap();
         assert!(message.contains("SIGKILL") || message.contains("signal 9"), "{message}");
     }
@@ -71,8 +72,12 @@ async fn every_call_in_flight_gets_one_answer_and_the_next_call_works() {
     assert_ne!(pid_of(&hub, "fix").await, Some(before));
     let item = hub.service("fix").await;
     assert_eq!(
-        (&item["restarts"], &item["last_exit"]["signal"]),
-        (&json!(1), &json!(9)),
+        (
+            &item["restarts"],
+            &item["last_exit"]["signal"],
+            &item["last_exit"]["reason"]
+        ),
+        (&json!(1), &json!(9), &json!("killed")),
         "{item}"
     );
 }
@@ -88,8 +93,10 @@ async fn the_last_words_of_a_child_are_in_the_answer() {
     let message = answer["error"]["message"].as_str().unwrap();
     assert!(message.contains("SIGABRT") || message.contains("signal 6"), "{message}");
     let answer = session.call("fix__exit", json!({"code": 7})).await;
-    let message = answer["error"]["message"].as_str().unwrap();
-    assert!(message.contains('7'), "{message}");
+    assert_eq!(
+        about(&answer)["exit"],
+        json!({"reason": "exit 7", "code": 7, "signal": null})
+    );
 }
 
 /// Calls fall into every moment of a death: before, in between and after.

@@ -52,6 +52,7 @@ impl Failure {
                 outcome,
                 message: self.to_string(),
                 stderr: Vec::new(),
+                exit: None,
             })
         };
         let error = match self {
