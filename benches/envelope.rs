@@ -86,7 +86,7 @@ fn splitting(criterion: &mut Criterion) {
     group.bench_function("16 of 130 B in one read", |bencher| {
         bencher.iter(|| {
             let mut splitter = LineSplitter::new(1 << 20);
-            splitter.buffer().extend_from_slice(black_box(&lines));
+            splitter.buffer(lines.len()).extend_from_slice(black_box(&lines));
             let mut count = 0;
             while splitter.next_line().is_some() {
                 count += 1;

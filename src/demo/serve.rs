@@ -47,10 +47,9 @@ pub async fn serve(mut input: impl AsyncRead + Unpin, mut output: impl AsyncWrit
     let mut out = Vec::new();
     loop {
         let due = session.next_due();
-        lines.buffer().reserve(READ_SIZE);
         let ended = tokio::select! {
             biased;
-            read = input.read_buf(lines.buffer()) => read? == 0,
+            read = input.read_buf(lines.buffer(READ_SIZE)) => read? == 0,
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => false,
         };
         while let Some(line) = lines.next_line() {

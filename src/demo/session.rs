@@ -114,7 +114,7 @@ impl Session {
     pub(super) fn line(&mut self, line: Line, out: &mut Vec<u8>) {
         match line {
             Line::Whole(bytes) => self.message(bytes, out),
-            Line::TooLong { length, id } => {
+            Line::TooLong { length, id, .. } => {
                 let error = ErrorAnswer::new(
                     code::INVALID_REQUEST,
                     format!("{length} bytes in one line are too many"),

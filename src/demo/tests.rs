@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::session::Session;
-use crate::jsonrpc::Line;
+use crate::jsonrpc::{Line, Looks};
 
 /// Sends one message and returns everything that comes back, updates included.
 fn exchange(session: &mut Session, message: &Value) -> Vec<Value> {
@@ -439,6 +439,7 @@ fn what_is_no_message_is_answered_and_forgotten() {
         Line::TooLong {
             length: 99,
             id: Some("5".to_owned()),
+            looks: Looks::Asking,
         },
         &mut out,
     );

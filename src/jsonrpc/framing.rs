@@ -2,26 +2,35 @@
 
 use bytes::{Buf as _, Bytes, BytesMut};
 
-use super::id_scan::IdScan;
+use super::id_scan::{IdScan, Looks};
+
+/// A line longer than this gets room for the longest one at once: pages that nobody writes to cost nothing, while a buffer that grows
+/// step by step holds a line twice at each step.
+const LARGE: usize = 1 << 20;
+/// Room beyond the limit, so that a line is found too long before there is no room left for it.
+const SLACK: usize = 256 << 10;
 
 /// What came between two newlines.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Line {
     /// A line without its end (`\n` or `\r\n`); never empty.
     Whole(Bytes),
-    /// A line longer than the limit; its bytes are gone, its top-level `id` (raw) was found on the way where it had one.
+    /// A line longer than the limit; its bytes are gone. Told as soon as it is known whose it is, at its end at the latest.
     TooLong {
-        /// Length in bytes.
+        /// Length in bytes, so far.
         length: u64,
-        /// The raw id.
+        /// The raw top-level id, if there was one.
         id: Option<String>,
+        /// Which kind of message it seems to be.
+        looks: Looks,
     },
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Overflow {
     length: u64,
     scan: IdScan,
+    told: bool,
 }
 
 /// Splits a byte stream at newlines. Memory is bounded by the limit plus one read.
@@ -30,6 +39,8 @@ pub struct LineSplitter {
     buffer: BytesMut,
     searched: usize,
     limit: usize,
+    /// Whether the buffer has room for the longest line.
+    large: bool,
     overflow: Option<Overflow>,
 }
 
@@ -41,45 +52,55 @@ impl LineSplitter {
             buffer: BytesMut::new(),
             searched: 0,
             limit,
+            large: false,
             overflow: None,
         }
     }
 
-    /// The buffer to read into; follow each read by calls of [`Self::next_line`] until it is `None`.
-    pub fn buffer(&mut self) -> &mut BytesMut {
+    /// The buffer, with room for a read of `room` bytes; follow each read by calls of [`Self::next_line`] until it is `None`.
+    pub fn buffer(&mut self, room: usize) -> &mut BytesMut {
+        let length = self.buffer.len();
+        if length + room > LARGE && !self.large {
+            self.move_to(self.limit.max(length) + room.max(SLACK));
+            self.large = true;
+        } else if self.large && length + room <= LARGE / 2 {
+            // The long line is gone; its room is given back.
+            self.move_to(length + room);
+            self.large = false;
+        }
+        self.buffer.reserve(room);
         &mut self.buffer
     }
 
-    /// The next line, if its end has arrived. Empty lines are skipped.
+    /// Whether a line that is too long still goes on: `Some(true)` once it has been told whose it is.
+    #[must_use]
+    pub fn overflowing(&self) -> Option<bool> {
+        self.overflow.as_ref().map(|overflow| overflow.told)
+    }
+
+    /// The next line, if its end has arrived or enough is known. Empty lines are skipped.
     pub fn next_line(&mut self) -> Option<Line> {
         loop {
             let unseen = self.buffer.get(self.searched..).unwrap_or_default();
             let Some(offset) = memchr::memchr(b'\n', unseen) else {
                 self.searched = self.buffer.len();
-                self.give_up_if_too_long();
-                return None;
+                return self.give_up_if_too_long();
             };
             let line = self.buffer.split_to(self.searched + offset);
             self.buffer.advance(1);
             self.searched = 0;
             if let Some(mut overflow) = self.overflow.take() {
-                overflow.scan.feed(&line);
-                return Some(Line::TooLong {
-                    length: overflow.length + line.len() as u64,
-                    id: overflow.scan.id().map(str::to_owned),
-                });
+                if overflow.told {
+                    continue;
+                }
+                return Some(overflow.look(&line));
             }
             let mut line = line.freeze();
             if line.last() == Some(&b'\r') {
                 line.truncate(line.len() - 1);
             }
             if line.len() > self.limit {
-                let mut scan = IdScan::new();
-                scan.feed(&line);
-                return Some(Line::TooLong {
-                    length: line.len() as u64,
-                    id: scan.id().map(str::to_owned),
-                });
+                return Some(Overflow::default().look(&line));
             }
             if !line.is_empty() {
                 return Some(Line::Whole(line));
@@ -94,18 +115,40 @@ impl LineSplitter {
         (self.overflow.take().is_none() && !rest.is_empty()).then_some(rest)
     }
 
-    fn give_up_if_too_long(&mut self) {
+    fn give_up_if_too_long(&mut self) -> Option<Line> {
         if self.overflow.is_none() && self.buffer.len() <= self.limit {
-            return;
+            return None;
         }
-        let overflow = self.overflow.get_or_insert_with(|| Overflow {
-            length: 0,
-            scan: IdScan::new(),
-        });
-        overflow.length += self.buffer.len() as u64;
-        overflow.scan.feed(&self.buffer);
+        let overflow = self.overflow.get_or_insert_default();
+        let told = if overflow.told {
+            None
+        } else {
+            let line = overflow.look(&self.buffer);
+            overflow.told = overflow.scan.is_settled();
+            overflow.told.then_some(line)
+        };
         self.buffer.clear();
         self.searched = 0;
+        told
+    }
+
+    fn move_to(&mut self, room: usize) {
+        let mut moved = BytesMut::with_capacity(room);
+        moved.extend_from_slice(&self.buffer);
+        self.buffer = moved;
+    }
+}
+
+impl Overflow {
+    /// Takes more of the line in; what there is to tell of it by now.
+    fn look(&mut self, more: &[u8]) -> Line {
+        self.length += more.len() as u64;
+        self.scan.feed(more);
+        Line::TooLong {
+            length: self.length,
+            id: self.scan.id().map(str::to_owned),
+            looks: self.scan.looks(),
+        }
     }
 }
 
@@ -119,7 +162,7 @@ mod tests {
         let mut splitter = LineSplitter::new(limit);
         let mut lines = Vec::new();
         for chunk in chunks {
-            splitter.buffer().extend_from_slice(chunk);
+            splitter.buffer(chunk.len()).extend_from_slice(chunk);
             while let Some(line) = splitter.next_line() {
                 lines.push(line);
             }
@@ -139,6 +182,43 @@ mod tests {
             );
             assert_eq!(lines[1], Line::Whole(Bytes::from_static(b"next")));
         }
+    }
+
+    #[test]
+    fn whose_line_it_is_may_be_known_before_its_end() {
+        let mut splitter = LineSplitter::new(64);
+        let begun = format!("{{\"id\":41,\"result\":\"{}", "x".repeat(100));
+        splitter.buffer(200).extend_from_slice(begun.as_bytes());
+        let told = Line::TooLong {
+            length: begun.len() as u64,
+            id: Some("41".to_owned()),
+            looks: Looks::Answering,
+        };
+        assert_eq!((splitter.next_line(), splitter.overflowing()), (Some(told), Some(true)));
+        for _ in 0..100 {
+            splitter.buffer(200).extend_from_slice(&[b'x'; 100]);
+            assert_eq!(splitter.next_line(), None, "told once");
+        }
+        splitter.buffer(200).extend_from_slice(b"\"}\nnext\n");
+        assert_eq!(splitter.next_line(), Some(Line::Whole(Bytes::from_static(b"next"))));
+        assert_eq!(splitter.overflowing(), None);
+    }
+
+    #[test]
+    fn a_long_line_holds_its_room_only_while_it_is_read() {
+        let mut splitter = LineSplitter::new(16 << 20);
+        let chunk = vec![b'x'; 256 << 10];
+        for _ in 0..60 {
+            let room = splitter.buffer(chunk.len());
+            room.extend_from_slice(&chunk);
+            assert!(room.capacity() <= (16 << 20) + SLACK, "{}", room.capacity());
+            assert_eq!(splitter.next_line(), None);
+        }
+        splitter.buffer(10).extend_from_slice(b"\nnext");
+        assert!(matches!(splitter.next_line(), Some(Line::Whole(line)) if line.len() == 60 << 18));
+        assert!(splitter.buffer(4096).capacity() < 64 << 10);
+        splitter.buffer(10).extend_from_slice(b" one\n");
+        assert_eq!(splitter.next_line(), Some(Line::Whole(Bytes::from_static(b"next one"))));
     }
 
     proptest! {

@@ -1,7 +1,22 @@
-//! Finds the top-level `id` of a message that is too long to keep, while its bytes stream past.
+//! Finds the top-level `id` of a message that can't be parsed, too long to keep or broken, while its bytes stream past.
+
+use std::ops::ControlFlow;
+
+use memchr::memchr2;
 
 /// Longest id kept; a longer one is as good as none.
 const MAX_ID: usize = 256;
+
+/// What a message looks like by its top-level names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Looks {
+    /// It has a `method`.
+    Asking,
+    /// It has a `result` or an `error`, and no `method` so far.
+    Answering,
+    /// None of them was seen.
+    Unclear,
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wait {
@@ -13,19 +28,21 @@ enum Wait {
     IdValue,
 }
 
-/// A streaming scanner over one JSON object: no stack, 256 bytes of memory at most.
+/// A streaming scanner over one JSON object: no stack, 256 bytes of memory at most. What it does not need it passes over in
+/// strides, so that it keeps up with a pipe.
 #[derive(Debug)]
-pub(super) struct IdScan {
+pub struct IdScan {
     depth: usize,
     in_string: bool,
     escaped: bool,
     wait: Wait,
     token: Vec<u8>,
     id: Option<String>,
+    looks: Looks,
 }
 
-impl IdScan {
-    pub(super) fn new() -> Self {
+impl Default for IdScan {
+    fn default() -> Self {
         Self {
             depth: 0,
             in_string: false,
@@ -33,19 +50,59 @@ impl IdScan {
             wait: Wait::Key,
             token: Vec::new(),
             id: None,
+            looks: Looks::Unclear,
         }
     }
+}
 
+impl IdScan {
     /// Looks at the next bytes of the message.
-    pub(super) fn feed(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.step(byte);
+    pub fn feed(&mut self, mut bytes: &[u8]) {
+        while let Some((&byte, rest)) = bytes.split_first() {
+            bytes = match self.stride(bytes) {
+                ControlFlow::Break(()) => return,
+                ControlFlow::Continue(0) => {
+                    self.step(byte);
+                    rest
+                }
+                ControlFlow::Continue(passed) => bytes.get(passed..).unwrap_or_default(),
+            };
         }
     }
 
     /// The raw id, once its value has been passed.
-    pub(super) fn id(&self) -> Option<&str> {
+    #[must_use]
+    pub fn id(&self) -> Option<&str> {
         self.id.as_deref()
+    }
+
+    /// What the message looks like so far.
+    #[must_use]
+    pub fn looks(&self) -> Looks {
+        self.looks
+    }
+
+    /// Whether more of the message would hardly tell more.
+    pub(super) fn is_settled(&self) -> bool {
+        self.id.is_some() && self.looks != Looks::Unclear
+    }
+
+    /// How many bytes from here on change nothing; `Break` if none of them does.
+    fn stride(&self, bytes: &[u8]) -> ControlFlow<(), usize> {
+        let found = if self.keeps() || self.escaped {
+            Some(0)
+        } else if self.in_string {
+            memchr2(b'"', b'\\', bytes)
+        } else {
+            bytes
+                .iter()
+                .position(|byte| matches!(byte, b'"' | b'{' | b'[' | b'}' | b']' | b',' | b':'))
+        };
+        found.map_or(ControlFlow::Break(()), ControlFlow::Continue)
+    }
+
+    fn keeps(&self) -> bool {
+        self.depth == 1 && self.wait != Wait::OtherValue && self.token.len() < MAX_ID
     }
 
     fn step(&mut self, byte: u8) {
@@ -73,11 +130,15 @@ impl IdScan {
                 self.depth = self.depth.saturating_sub(1);
             }
             b':' if self.depth == 1 && self.wait == Wait::Key => {
-                self.wait = if self.token == b"\"id\"" {
-                    Wait::IdValue
-                } else {
-                    Wait::OtherValue
+                self.wait = match self.token.as_slice() {
+                    b"\"id\"" => Wait::IdValue,
+                    _ => Wait::OtherValue,
                 };
+                match self.token.as_slice() {
+                    b"\"method\"" => self.looks = Looks::Asking,
+                    b"\"result\"" | b"\"error\"" if self.looks == Looks::Unclear => self.looks = Looks::Answering,
+                    _ => {}
+                }
                 self.token.clear();
             }
             b',' if self.depth == 1 => self.end_value(),
@@ -87,7 +148,7 @@ impl IdScan {
     }
 
     fn keep(&mut self, byte: u8) {
-        if self.depth == 1 && self.wait != Wait::OtherValue && self.token.len() < MAX_ID {
+        if self.keeps() {
             self.token.push(byte);
         }
     }
@@ -105,14 +166,20 @@ impl IdScan {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
-    fn id_of(text: &str) -> Option<String> {
-        let mut scan = IdScan::new();
-        for chunk in text.as_bytes().chunks(3) {
+    fn scanned(text: &str, size: usize) -> (Option<String>, Looks) {
+        let mut scan = IdScan::default();
+        for chunk in text.as_bytes().chunks(size) {
             scan.feed(chunk);
         }
-        scan.id().map(str::to_owned)
+        (scan.id().map(str::to_owned), scan.looks())
+    }
+
+    fn id_of(text: &str) -> Option<String> {
+        scanned(text, 3).0
     }
 
     #[test]
@@ -125,5 +192,27 @@ mod tests {
         assert_eq!(id_of(r#"{"result":"\"id\":9","id":12}"#).as_deref(), Some("12"));
         assert_eq!(id_of(r#"{"result":{"id":1}}"#), None);
         assert_eq!(id_of("garbage"), None);
+    }
+
+    #[test]
+    fn an_answer_and_a_question_look_different() {
+        for (text, looks) in [
+            (r#"{"id":1,"result":{"method":1}}"#, Looks::Answering),
+            (r#"{"id":1,"error":{}"#, Looks::Answering),
+            (r#"{"id":1,"method":"x","params":{"result":1}}"#, Looks::Asking),
+            (r#"{"result":1,"id":1,"method":"x"}"#, Looks::Asking),
+            (r#"{"id":1,"x":{"result":1}}"#, Looks::Unclear),
+        ] {
+            assert_eq!(scanned(text, 2).1, looks, "{text}");
+        }
+    }
+
+    proptest! {
+        /// However the message is cut, the same is found, and it is what a parser finds.
+        #[test]
+        fn cuts_do_not_matter(text in "[a-z\"\\\\{}:, ]{0,40}", id in 0u64..1000, size in 1usize..60) {
+            let message = serde_json::json!({"result": {"id": text.as_str(), "more": [text.as_str()]}, "id": id, "last": text}).to_string();
+            prop_assert_eq!(scanned(&message, size), (Some(id.to_string()), Looks::Answering));
+        }
     }
 }

@@ -14,4 +14,5 @@ mod splice;
 pub use envelope::{Invalid, Kind, Message, parse, parse_batch};
 pub use fields::{Fields, ShapeError, text_of};
 pub use framing::{Line, LineSplitter};
+pub use id_scan::{IdScan, Looks};
 pub use splice::{Splice, json_string};

@@ -81,6 +81,11 @@ impl CallMeter {
     }
 }
 
+/// A service wrote a line that is no JSON-RPC message, or one that is too long.
+pub fn bad_line(service: &ServiceName) {
+    counter!(names::BAD_LINES, "service" => service.to_string()).increment(1);
+}
+
 /// A unit of a service entered a state.
 #[derive(Clone, Copy, Debug)]
 pub struct ServiceChanged<'a> {

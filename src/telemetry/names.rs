@@ -43,6 +43,7 @@ metrics! {
     SERVICE_READY = Gauge "mcpvisor_service_ready": "1 while a unit of the service is ready, else 0, by `service` and `unit`.";
     SERVICE_CHANGES = Counter "mcpvisor_service_state_changes_total": "States entered, by `service` and `state`.";
     SERVICE_RESTARTS = Counter "mcpvisor_service_restarts_total": "Starts after the first one, by `service`.";
+    BAD_LINES = Counter "mcpvisor_bad_lines_total": "Lines of a service that were no JSON-RPC message, or too long, by `service`.";
     CLIENTS = Gauge "mcpvisor_clients": "Clients open: legacy sessions, connections, and one for the modern callers of each endpoint.";
     RELOADS = Counter "mcpvisor_config_reloads_total": "New configurations taken over since the start.";
     LOG_LINES_DROPPED = Counter "mcpvisor_log_lines_dropped_total": "Log lines dropped because nobody took them in time, by `log`.";

@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, Mutex, PoisonError, Weak,
-    atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
 };
 
 use arc_swap::ArcSwapOption;
@@ -14,21 +14,19 @@ use tokio::{
 };
 
 use super::{
-    InFlight, Introduction, ListKind, Origin, Variant, faults,
+    InFlight, Introduction, ListKind, Origin, Variant,
+    bad_lines::BadLines,
+    faults,
     listen::Listening,
     pending::{Ended, PendingCalls},
     stdio::{WriteError, Writer},
 };
 use crate::{
     config::ServiceName,
-    jsonrpc::{Kind, Line, Message, Splice, parse, parse_batch},
-    mcp::{HubFault, LogLevel, field, method},
+    jsonrpc::Message,
+    mcp::{HubFault, LogLevel},
     supervisor::SessionEnd,
 };
-
-/// Bad lines within [`BAD_WINDOW_SECONDS`] after which a child counts as broken.
-const BAD_LINES: u32 = 100;
-const BAD_WINDOW_SECONDS: u64 = 10;
 
 /// Takes what a service sends that is no answer to a call of ours. Called from the reading task: must not block.
 pub trait Listener: Send + Sync + 'static {
@@ -60,8 +58,7 @@ pub struct Connection {
     /// Nothing can be sent any more.
     unusable: AtomicBool,
     late: AtomicU64,
-    bad_lines: AtomicU32,
-    bad_since: Mutex<Instant>,
+    bad_lines: Mutex<BadLines>,
 }
 
 impl std::fmt::Debug for Connection {
@@ -95,8 +92,7 @@ impl Connection {
             log_level: AtomicU8::new(0),
             unusable: AtomicBool::new(false),
             late: AtomicU64::new(0),
-            bad_lines: AtomicU32::new(0),
-            bad_since: Mutex::new(Instant::now()),
+            bad_lines: Mutex::default(),
         })
     }
 
@@ -297,100 +293,32 @@ impl Connection {
         &self.listening
     }
 
-    fn mark_stale(&self, kinds: &[ListKind]) {
+    /// Notes a bad line; `true` if there were too many of late.
+    pub(super) fn note_bad_line(&self) -> bool {
+        let mut bad = self.bad_lines.lock().unwrap_or_else(PoisonError::into_inner);
+        bad.note(Instant::now())
+    }
+
+    /// Notes an answer that came when nobody waited any more, or that nobody asked for.
+    pub(super) fn note_late(&self) {
+        self.late.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn pending(&self) -> &PendingCalls {
+        &self.pending
+    }
+
+    pub(super) fn listener(&self) -> &dyn Listener {
+        &*self.listener
+    }
+
+    pub(super) fn mark_stale(&self, kinds: &[ListKind]) {
         for (bit, kind) in ListKind::ALL.into_iter().enumerate() {
             if kinds.contains(&kind) {
                 self.stale_lists.fetch_or(1 << bit, Ordering::AcqRel);
             }
         }
         self.stale.notify_one();
-    }
-
-    /// Takes one line of the server. `false` ends the reading: the server writes garbage.
-    pub(super) fn receive(self: &Arc<Self>, line: Line) -> bool {
-        match line {
-            Line::Whole(bytes) => match parse(bytes.clone()) {
-                Ok(message) => self.dispatch(message),
-                Err(invalid) => match parse_batch(&bytes) {
-                    Some(Ok(items)) => {
-                        for item in items.into_iter().flatten() {
-                            self.dispatch(item);
-                        }
-                    }
-                    Some(Err(_)) | None => return self.bad_line(&invalid.to_string()),
-                },
-            },
-            Line::TooLong { length, id } => {
-                tracing::warn!(service = %self.service, length, "a line from the service was too long and was dropped");
-                match id.and_then(|id| id.parse().ok()) {
-                    Some(number) => {
-                        self.pending
-                            .answer(number, Ended::Fault(Box::new(faults::too_long(&self.service, length))));
-                    }
-                    None => return self.bad_line("too long"),
-                }
-            }
-        }
-        true
-    }
-
-    fn dispatch(self: &Arc<Self>, message: Message) {
-        match message.kind() {
-            Kind::Result | Kind::Error => {
-                let number = message.id().and_then(|id| id.parse().ok());
-                if !number.is_some_and(|number| self.pending.answer(number, Ended::Answer(message))) {
-                    self.late.fetch_add(1, Ordering::Relaxed);
-                }
-            }
-            Kind::Notification => match message.method() {
-                method::PROGRESS => self.progress(&message),
-                method::TOOLS_CHANGED => self.mark_stale(&[ListKind::Tools]),
-                method::PROMPTS_CHANGED => self.mark_stale(&[ListKind::Prompts]),
-                method::RESOURCES_CHANGED => self.mark_stale(&[ListKind::Resources, ListKind::Templates]),
-                method::LISTEN_ACKNOWLEDGED => {}
-                _ => self.listener.notification(self, message),
-            },
-            Kind::Request if message.method() == method::PING => {
-                let id = message.id().unwrap_or("null");
-                self.respond(&Bytes::from(format!(
-                    "{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{}}}}"
-                )));
-            }
-            Kind::Request => self.listener.request(self, message),
-        }
-    }
-
-    /// Our token is the call's number; the client gets its own back.
-    fn progress(&self, message: &Message) {
-        let Some(token) = message.body_text().and_then(|params| field(params, "progressToken")) else {
-            return;
-        };
-        let origin = token.get().parse().ok().and_then(|number| self.pending.origin(number));
-        if let Some(origin) = origin
-            && let Some(own) = &origin.progress_token
-        {
-            let range = message.span_of(token.get());
-            let out = Splice::new(message.bytes(), own.len())
-                .replace(&range, own.as_bytes())
-                .finish();
-            // A client that reads too slowly loses progress first.
-            origin.related.send(out);
-        }
-    }
-
-    fn bad_line(&self, why: &str) -> bool {
-        let mut since = self.bad_since.lock().unwrap_or_else(PoisonError::into_inner);
-        if since.elapsed().as_secs() >= BAD_WINDOW_SECONDS {
-            *since = Instant::now();
-            self.bad_lines.store(0, Ordering::Relaxed);
-        }
-        drop(since);
-        let count = self.bad_lines.fetch_add(1, Ordering::Relaxed) + 1;
-        tracing::warn!(service = %self.service, count, why, "the service wrote a line that is no JSON-RPC message");
-        if count >= BAD_LINES {
-            self.over(SessionEnd::Garbage(why.to_owned()));
-        }
-        count < BAD_LINES
     }
 }
 

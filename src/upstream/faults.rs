@@ -50,10 +50,18 @@ pub(super) fn stalled(service: &ServiceName) -> HubFault {
 /// The answer did not fit.
 pub(super) fn too_long(service: &ServiceName, length: u64) -> HubFault {
     let message = format!(
-        "service `{service}` answered with {length} bytes in one message, more than `limits.max_line_bytes` allows; the \
-         call ran, its answer was dropped"
+        "service `{service}` answered with more in one message than `limits.max_line_bytes` allows ({length} bytes were read); \
+         the call ran, its answer was dropped"
     );
     fault(service, code::OVERLOADED, "answer_too_long", Outcome::Done, message)
+}
+
+/// The answer is broken.
+pub(super) fn unreadable(service: &ServiceName, why: &str) -> HubFault {
+    let message = format!(
+        "service `{service}` answered with what is no JSON-RPC message ({why}); the call ran, its answer was dropped"
+    );
+    fault(service, code::OVERLOADED, "answer_unreadable", Outcome::Done, message)
 }
 
 /// The hub stops and can't wait any longer.

@@ -40,7 +40,7 @@ impl Handshake for Greeting {
         let reading = Arc::clone(&connection);
         let limit = self.line_limit;
         self.tasks.spawn("upstream.read", async move {
-            read_lines(io.stdout, limit, |line| reading.receive(line)).await;
+            read_lines(io.stdout, limit, |heard| reading.receive(heard)).await;
             reading.over(SessionEnd::Eof);
         });
         let writing = Arc::clone(&connection);

@@ -4,9 +4,11 @@
 //! connections of one service, keyed by era and by what the clients behind them can do. Nothing here knows which client may
 //! see which tool, and nothing spawns a process: that is the supervisor's.
 
+mod bad_lines;
 mod connection;
 mod faults;
 mod handshake;
+mod incoming;
 mod introduction;
 mod listen;
 mod listing;

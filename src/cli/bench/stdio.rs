@@ -184,8 +184,7 @@ async fn next_message(output: &mut ChildStdout, lines: &mut LineSplitter) -> any
                 return Ok(message);
             }
         }
-        lines.buffer().reserve(16 << 10);
-        if output.read_buf(lines.buffer()).await? == 0 {
+        if output.read_buf(lines.buffer(16 << 10)).await? == 0 {
             bail!("the child ended its output");
         }
     }

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::connection::Frame;
 use crate::{
     downstream::streamable::one_line,
-    jsonrpc::{Line, LineSplitter},
+    jsonrpc::{Line, LineSplitter, Looks},
 };
 
 /// Bytes read from stdin at once.
@@ -34,7 +34,11 @@ fn frames(chunks: mpsc::Receiver<Vec<u8>>, limit: usize) -> impl Stream<Item = F
             if let Some(line) = splitter.next_line() {
                 let frame = match line {
                     Line::Whole(bytes) => Frame::Message(bytes),
-                    Line::TooLong { length, id } => Frame::TooLong { length, id },
+                    Line::TooLong { length, id, looks } => Frame::TooLong {
+                        length,
+                        // An answer's id is one of ours: no error can be sent for it.
+                        id: id.filter(|_| looks != Looks::Answering),
+                    },
                 };
                 return Some((frame, (chunks, splitter, ended)));
             }
@@ -42,7 +46,7 @@ fn frames(chunks: mpsc::Receiver<Vec<u8>>, limit: usize) -> impl Stream<Item = F
                 return None;
             }
             if let Some(chunk) = chunks.recv().await {
-                splitter.buffer().extend_from_slice(&chunk);
+                splitter.buffer(chunk.len()).extend_from_slice(&chunk);
                 continue;
             }
             ended = true;

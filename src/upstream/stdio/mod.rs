@@ -3,5 +3,5 @@
 mod reader;
 mod writer;
 
-pub(super) use reader::read_lines;
+pub(super) use reader::{Heard, read_lines};
 pub(super) use writer::{WriteError, Writer, WriterEnd};
