@@ -33,7 +33,7 @@ impl Directory {
                 .filter_map(|(_, status)| status.last_exit.as_ref())
                 // An end that was asked for explains nothing.
                 .filter(|exit| !exit.asked)
-                .max_by_key(|exit| exit.at_unix_ms)
+                .max_by_key(|exit| exit.at)
                 .map(|exit| Exit {
                     reason: exit.reason.to_string(),
                     detail: exit.detail.clone(),

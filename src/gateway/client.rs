@@ -117,10 +117,20 @@ struct State {
     negotiated: Option<Negotiated>,
     log_level: Option<LogLevel>,
     last_ticket: u64,
-    in_flight: HashMap<u64, (Box<str>, Cancel)>,
+    in_flight: HashMap<u64, InFlight>,
     last_server_request: u64,
     server_requests: HashMap<u64, ServerRequest>,
     closed: bool,
+}
+
+/// A request of the client that has no answer yet.
+#[derive(Debug)]
+struct InFlight {
+    /// Its raw id.
+    id: Box<str>,
+    cancel: Cancel,
+    /// The client wants no answer any more.
+    taken_back: bool,
 }
 
 /// One client. Doors hold it in an [`Arc`] and end it with [`super::Gateway::close`].
@@ -198,22 +208,30 @@ impl Client {
         let mut state = self.lock();
         state.last_ticket += 1;
         let ticket = state.last_ticket;
-        state.in_flight.insert(ticket, (id.into(), cancel));
+        state.in_flight.insert(
+            ticket,
+            InFlight {
+                id: id.into(),
+                cancel,
+                taken_back: false,
+            },
+        );
         Cancellable {
             client: Arc::clone(self),
             ticket,
         }
     }
 
-    /// How to cancel the request with the raw id `id`; of several with the same id the oldest.
-    pub(super) fn cancel_of(&self, id: &str) -> Option<Cancel> {
-        let state = self.lock();
-        state
+    /// Takes the request with the raw id `id` back, of several with the same id the oldest that was not; says how to cancel it.
+    pub(super) fn take_back(&self, id: &str) -> Option<Cancel> {
+        let mut state = self.lock();
+        let (_, request) = state
             .in_flight
-            .iter()
-            .filter(|(_, (own, _))| **own == *id)
-            .min_by_key(|(ticket, _)| **ticket)
-            .map(|(_, (_, cancel))| cancel.clone())
+            .iter_mut()
+            .filter(|(_, request)| *request.id == *id && !request.taken_back)
+            .min_by_key(|(ticket, _)| **ticket)?;
+        request.taken_back = true;
+        Some(request.cancel.clone())
     }
 
     /// Keeps a server request and gives the number the client sees as its id; `None` if the client is gone.
@@ -246,7 +264,14 @@ impl Client {
     pub(super) fn end(&self) -> (Vec<Cancel>, Vec<ServerRequest>) {
         let mut state = self.lock();
         state.closed = true;
-        let calls = state.in_flight.values().map(|(_, cancel)| cancel.clone()).collect();
+        let calls = state
+            .in_flight
+            .values_mut()
+            .map(|request| {
+                request.taken_back = true;
+                request.cancel.clone()
+            })
+            .collect();
         let requests = state.server_requests.drain().map(|(_, request)| request).collect();
         (calls, requests)
     }
@@ -260,11 +285,23 @@ pub(super) struct Cancellable {
 }
 
 impl Cancellable {
-    /// The request has moved on.
-    pub(super) fn update(&self, cancel: Cancel) {
-        if let Some((_, slot)) = self.client.lock().in_flight.get_mut(&self.ticket) {
-            *slot = cancel;
-        }
+    /// Whether the client has taken the request back.
+    pub(super) fn is_taken_back(&self) -> bool {
+        let state = self.client.lock();
+        state
+            .in_flight
+            .get(&self.ticket)
+            .is_none_or(|request| request.taken_back)
+    }
+
+    /// The request has moved on. `false` if it was taken back before: then it is to be cancelled where it is now.
+    #[must_use]
+    pub(super) fn update(&self, cancel: Cancel) -> bool {
+        let mut state = self.client.lock();
+        state.in_flight.get_mut(&self.ticket).is_some_and(|request| {
+            request.cancel = cancel;
+            !request.taken_back
+        })
     }
 }
 

@@ -1,6 +1,6 @@
 //! `completion/complete`: to whom the prompt or resource template belongs.
 
-use super::{Gateway, Reply, caller::Caller, forward, target::Edit};
+use super::{Gateway, Reply, call, caller::Caller, forward, target::Edit};
 use crate::{
     jsonrpc::{Fields, Message, text_of},
     mcp::{Answered, CallParams, ErrorAnswer, field},
@@ -26,12 +26,12 @@ pub(super) async fn complete(gateway: &Gateway, caller: &Caller, request: &Messa
                 .original
                 .as_ref()
                 .map(|original| Edit::new(request.span_of(raw.get()), original.as_bytes()));
-            forward::send(gateway, caller, &entry.service, request, params, edit).await
+            call::send(gateway, caller, &entry.service, request, params, edit).await
         }
         (Some("ref/resource"), _, Some(raw)) => {
             let uri = text_of(raw).unwrap_or_default();
             match forward::owner_of(gateway, caller, &uri) {
-                Some(service) => forward::send(gateway, caller, &service, request, params, None).await,
+                Some(service) => call::send(gateway, caller, &service, request, params, None).await,
                 None => refused(&caller.resource_not_found(&uri)),
             }
         }

@@ -222,7 +222,7 @@ impl Gateway {
             method::INITIALIZED => {}
             method::CANCELLED => {
                 let id = notification.body_text().and_then(|params| field(params, "requestId"));
-                match id.and_then(|id| client.cancel_of(id.get())) {
+                match id.and_then(|id| client.take_back(id.get())) {
                     Some(Cancel::Sent(connection, number)) => connection.cancel(number),
                     Some(Cancel::Waiting(waiter)) => waiter.notify_one(),
                     None => {}

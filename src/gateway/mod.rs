@@ -3,7 +3,9 @@
 //! Doors open a [`Client`] per session or connection and hand in whole messages; they know transports and nothing of
 //! services. The gateway knows services and nothing of transports. Only [`bridge`] knows two eras at once.
 
+mod answered;
 pub mod bridge;
+mod call;
 mod caller;
 mod client;
 mod complete;
@@ -15,6 +17,7 @@ mod hub;
 mod listen;
 mod lists;
 mod logging;
+mod repeat;
 mod server_requests;
 mod services;
 mod subscriptions;

@@ -7,12 +7,12 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{ClientId, Gateway, Reply, caller::Caller, forward, greet::empty_result, hub::required_text};
+use super::{ClientId, Gateway, Reply, call, caller::Caller, forward, greet::empty_result, hub::required_text};
 use crate::{
     config::ServiceName,
     jsonrpc::{Message, json_string},
     mcp::{Answered, CallParams, Era, ErrorAnswer, method},
-    upstream::{Connection, Variant},
+    upstream::{Connection, Patience, Variant},
 };
 
 /// Who is told.
@@ -116,7 +116,7 @@ pub(super) async fn subscribe(gateway: &Gateway, caller: &Caller, request: &Mess
         return not_found();
     };
     let deadline = Instant::now() + service.config().timeouts.call;
-    let connection = match service.connection(caller.wanted(), deadline).await {
+    let connection = match service.connection(caller.wanted(), deadline, Patience::Short).await {
         Ok(connection) => connection,
         Err(unavailable) => return Reply::error(request.id(), &ErrorAnswer::from(*unavailable.0), Answered::InBand),
     };
@@ -130,7 +130,7 @@ pub(super) async fn subscribe(gateway: &Gateway, caller: &Caller, request: &Mess
     // On the list before the service answers, so that no change in between is missed.
     let anew = !gateway.shared.subscriptions.has(&key, subscriber);
     gateway.shared.subscriptions.add(key.clone(), subscriber);
-    let reply = forward::send(gateway, caller, service.name(), request, params, None).await;
+    let reply = call::send(gateway, caller, service.name(), request, params, None).await;
     let refused = reply.error.is_some() || reply.message.is_none();
     if refused && anew && gateway.shared.subscriptions.remove(&key, subscriber) {
         gateway.unwatch(&key);
@@ -161,7 +161,7 @@ impl Gateway {
             return false;
         };
         let deadline = Instant::now() + service.config().timeouts.call;
-        let Ok(connection) = service.connection(caller.wanted(), deadline).await else {
+        let Ok(connection) = service.connection(caller.wanted(), deadline, Patience::Short).await else {
             return false;
         };
         if self.shared.subscriptions.add(watched(&connection, uri), subscriber) {

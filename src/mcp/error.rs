@@ -137,6 +137,16 @@ impl ErrorAnswer {
         self
     }
 
+    /// The same with another field in `data.mcpvisor`, where there is one.
+    #[must_use]
+    pub fn noting(mut self, name: &str, value: impl Into<Value>) -> Self {
+        let about = self.data.as_mut().and_then(|data| data.get_mut("mcpvisor"));
+        if let Some(about) = about.and_then(Value::as_object_mut) {
+            about.insert(name.to_owned(), value.into());
+        }
+        self
+    }
+
     /// -32601 for `method`.
     #[must_use]
     pub fn method_not_found(method: &str) -> Self {

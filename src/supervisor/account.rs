@@ -13,7 +13,6 @@ use super::{
     state::{Input, Phase, Rest, Step},
     stderr::{Drain, Redaction},
 };
-use crate::clock;
 
 /// How many lines of stderr an exit carries.
 const EXIT_LINES: usize = 20;
@@ -157,7 +156,7 @@ impl<H: Handshake> Driver<H> {
                 .map(|p| self.stderr.last_since(p.stderr_mark, EXIT_LINES))
                 .unwrap_or_default(),
             asked: reason == Reason::Stopped,
-            at_unix_ms: clock::now_unix_millis(),
+            at: Instant::now(),
         }
     }
 
@@ -186,7 +185,7 @@ impl<H: Handshake> Driver<H> {
             signal: None,
             stderr: Vec::new(),
             asked: false,
-            at_unix_ms: clock::now_unix_millis(),
+            at: Instant::now(),
         }));
     }
 
@@ -196,7 +195,6 @@ impl<H: Handshake> Driver<H> {
         self.settle_order();
         let (service, unit) = (&self.spec.service, &self.spec.unit);
         self.publish.send_if_modified(|status| {
-            let now = clock::now_unix_millis();
             let changed = status.state != state;
             let restarts = self.spawns.saturating_sub(1);
             let pid = self.process.as_ref().and_then(|p| p.pid);
@@ -218,8 +216,8 @@ impl<H: Handshake> Driver<H> {
             }
             if changed {
                 tracing::debug!(%service, unit, state = %state, pid, "{service} is {state}");
-                status.since = now;
-                status.retry_at = self.retry_at(now);
+                status.since = Instant::now();
+                status.retry_at = self.retry_at();
             }
             status.state = state;
             status.pid = pid;
@@ -233,12 +231,18 @@ impl<H: Handshake> Driver<H> {
     }
 
     /// When the next start is due, if one is waited for.
-    fn retry_at(&self, now: u64) -> Option<u64> {
-        let Phase::Waiting { until, .. } = self.machine.phase() else {
-            return None;
-        };
-        let wait = until.saturating_duration_since(Instant::now());
-        Some(now.saturating_add(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)))
+    fn retry_at(&self) -> Option<Instant> {
+        match self.machine.phase() {
+            Phase::Waiting { until, .. } => Some(until),
+            Phase::Resting(_)
+            | Phase::Queued
+            | Phase::Spawning { .. }
+            | Phase::Handshaking { .. }
+            | Phase::Ready { .. }
+            | Phase::Degraded { .. }
+            | Phase::Draining { .. }
+            | Phase::Stopping { .. } => None,
+        }
     }
 
     /// An order is carried out once the unit stands where it will stay without another.

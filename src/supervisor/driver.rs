@@ -21,7 +21,6 @@ use super::{
     state::{Action, At, Input, Phase, Rest},
     stderr::Tail,
 };
-use crate::clock;
 
 /// A start permit is given back after this long, so that a hung start holds nobody up.
 const PERMIT_LIMIT: Duration = Duration::from_secs(2);
@@ -43,7 +42,7 @@ pub(super) fn start<H: Handshake>(
         Start::Disabled => (Rest::Disabled, false),
     };
     let machine = Machine::new(rest, lazy);
-    let mut status = Status::new(machine.state(), clock::now_unix_millis());
+    let mut status = Status::new(machine.state());
     status.wakeable = machine.wakeable();
     let (publish, follow) = watch::channel(status);
     let tasks = context.tasks.clone();

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use tokio::time::Instant;
+
 use super::process::Exit;
 
 /// Why a process ended, or why there was none: a word that does not change between versions.
@@ -83,8 +85,8 @@ pub struct LastExit {
     pub stderr: Vec<String>,
     /// Whether we had asked it to stop.
     pub asked: bool,
-    /// When, in milliseconds since 1970 UTC.
-    pub at_unix_ms: u64,
+    /// When.
+    pub at: Instant,
 }
 
 impl fmt::Display for LastExit {

@@ -14,7 +14,9 @@ use super::{
 };
 
 /// So many unanswered calls in a row are trouble.
-const TROUBLE: u32 = 5;
+const TROUBLE: u32 = 3;
+/// So many more are as much trouble again.
+const MORE_TROUBLE: u32 = 5;
 
 #[derive(Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "independent facts, each with a name")]
@@ -74,7 +76,8 @@ impl Orders {
         match event {
             Event::CallTimedOut => {
                 let so_far = self.timed_out.fetch_add(1, Ordering::Relaxed) + 1;
-                if so_far.is_multiple_of(TROUBLE) {
+                let more = so_far.checked_sub(TROUBLE);
+                if more.is_some_and(|more| more.is_multiple_of(MORE_TROUBLE)) {
                     self.change(|pending| pending.troubled = true);
                     self.news.notify_one();
                 }
@@ -157,18 +160,23 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn five_time_outs_in_a_row_are_trouble() {
+    async fn three_time_outs_in_a_row_are_trouble_and_five_more_again() {
         let orders = Orders::default();
-        for _ in 0..4 {
-            orders.report(Event::CallTimedOut);
-        }
+        let time_outs = |count: u32| (0..count).for_each(|_| orders.report(Event::CallTimedOut));
+        time_outs(2);
         orders.report(Event::CallAnswered);
+        assert_eq!(orders.take(), None, "not in a row");
+        time_outs(2);
         assert_eq!(orders.take(), None);
-        for _ in 0..5 {
-            orders.report(Event::CallTimedOut);
-        }
+        time_outs(1);
+        assert_eq!(orders.next().await, (Input::Troubled, None));
+        time_outs(4);
+        assert_eq!(orders.take(), None);
+        time_outs(1);
         assert_eq!(orders.next().await, (Input::Troubled, None));
         orders.report(Event::CallAnswered);
         assert_eq!(orders.next().await, (Input::Recovered, None));
+        time_outs(2);
+        assert_eq!(orders.take(), None, "counted from anew");
     }
 }

@@ -2,6 +2,8 @@
 
 use std::{fmt, sync::Arc};
 
+use tokio::time::Instant;
+
 use super::{LastExit, Session, State};
 
 /// A snapshot of one unit, published through a `watch` channel whenever it changes.
@@ -16,11 +18,10 @@ pub struct Status<S> {
     pub last_exit: Option<Arc<LastExit>>,
     /// The session to send calls to: there is one in `ready` and `degraded` only.
     pub session: Option<Arc<S>>,
-    /// Since when the unit is in this state, in milliseconds since 1970 UTC.
-    pub since: u64,
-    /// When a start will be tried again, in milliseconds since 1970 UTC: in `backoff`, `crash_loop` and
-    /// `misconfigured`.
-    pub retry_at: Option<u64>,
+    /// Since when the unit is in this state.
+    pub since: Instant,
+    /// When a start will be tried again: in `backoff`, `crash_loop` and `misconfigured`.
+    pub retry_at: Option<Instant>,
     /// Whether a call may start the unit (see [`super::Unit::want`]).
     pub wakeable: bool,
     /// The last order that was carried out; tickets wait for theirs.
@@ -28,14 +29,14 @@ pub struct Status<S> {
 }
 
 impl<S: Session> Status<S> {
-    pub(super) fn new(state: State, since: u64) -> Self {
+    pub(super) fn new(state: State) -> Self {
         Self {
             state,
             pid: None,
             restarts: 0,
             last_exit: None,
             session: None,
-            since,
+            since: Instant::now(),
             retry_at: None,
             wakeable: false,
             settled: 0,

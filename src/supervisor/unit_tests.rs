@@ -190,7 +190,7 @@ async fn a_crash_is_told_at_once_and_made_good() {
     again.session.unwrap().close_stdin();
     let down = in_state(&unit, State::Backoff).await;
     assert_eq!(down.last_exit.unwrap().reason, Reason::Exit(3));
-    assert!(down.retry_at.unwrap() >= down.since + 250);
+    assert!(down.retry_at.unwrap() >= down.since + Duration::from_millis(250));
     assert_eq!(unit.stderr_tail(9), ["one", "two  ", "one", "two  "]);
 }
 

@@ -24,7 +24,7 @@ use super::{
 use crate::{
     config::ServiceName,
     jsonrpc::Message,
-    mcp::{HubFault, LogLevel},
+    mcp::{HubFault, LogLevel, Outcome},
     supervisor::SessionEnd,
 };
 
@@ -162,12 +162,12 @@ impl Connection {
         let mut digits = [0_u8; 20];
         let message = build(decimal(number, &mut digits));
         let in_flight = InFlight::new(number, answer, Arc::clone(self));
-        match self.write(&message) {
+        match self.write(&message, Some(number)) {
             Ok(()) => Ok(in_flight),
             Err(error) => {
                 self.pending.forget(number);
                 Err(SendError(Box::new(match error {
-                    WriteError::Full => faults::stalled(&self.service),
+                    WriteError::Full => faults::queue_full(&self.service),
                     WriteError::Closed => faults::gone(&self.service),
                 })))
             }
@@ -176,7 +176,7 @@ impl Connection {
 
     /// Sends a notification; lost if the child is gone or does not read.
     pub fn notify(&self, message: &Bytes) {
-        if self.write(message).is_err() {
+        if self.write(message, None).is_err() {
             tracing::debug!(service = %self.service, "a notification could not be delivered");
         }
     }
@@ -186,7 +186,7 @@ impl Connection {
         self.notify(message);
     }
 
-    fn write(&self, message: &Bytes) -> Result<(), WriteError> {
+    fn write(&self, message: &Bytes, call: Option<u64>) -> Result<(), WriteError> {
         let mut line = BytesMut::with_capacity(message.len() + 1);
         line.put_slice(message);
         // Newlines between tokens are allowed in JSON and would end the line; within strings they can't occur.
@@ -198,7 +198,7 @@ impl Connection {
             }
         }
         line.put_u8(b'\n');
-        let sent = self.writer.send(line.freeze());
+        let sent = self.writer.send(line.freeze(), call);
         if sent == Err(WriteError::Closed) {
             self.unusable.store(true, Ordering::Release);
         }
@@ -216,8 +216,16 @@ impl Connection {
         }
     }
 
-    /// Tells the service that nobody waits for call `number`.
+    /// Takes call `number` back before the service has seen anything of it; `false` if it may have.
+    pub(super) fn withdraw(&self, number: u64) -> bool {
+        self.writer.withdraw(number)
+    }
+
+    /// Tells the service that nobody waits for call `number`, if it knows of it.
     pub(super) fn send_cancelled(&self, number: u64) {
+        if self.withdraw(number) {
+            return;
+        }
         self.notify(&Bytes::from(format!(
             "{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\"params\":{{\"requestId\":{number}}}}}"
         )));
@@ -226,6 +234,9 @@ impl Connection {
     pub(super) async fn flush(&self) {
         if self.writer.flush().await == super::stdio::WriterEnd::Stalled {
             self.over(SessionEnd::Stalled);
+            // Callers are told at once; the process is put down meanwhile.
+            self.close_with(&faults::stalled(&self.service, Outcome::NotSent));
+            self.end_calls(&faults::stalled(&self.service, Outcome::Unknown));
         }
     }
 
@@ -248,8 +259,15 @@ impl Connection {
     }
 
     pub(super) fn close_writer(&self) {
+        self.close_with(&faults::gone(&self.service));
+    }
+
+    /// Closes stdin. Calls of which the service has seen nothing end with `unsent`.
+    fn close_with(&self, unsent: &HubFault) {
         self.unusable.store(true, Ordering::Release);
-        self.writer.close();
+        for number in self.writer.close() {
+            self.pending.answer(number, Ended::Fault(Box::new(unsent.clone())));
+        }
     }
 
     /// The hub stops: ends every call, as the service can't be waited for.

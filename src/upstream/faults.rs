@@ -20,16 +20,25 @@ fn fault(service: &ServiceName, code: i32, reason: &'static str, outcome: Outcom
     }
 }
 
-/// The connection is over and nothing more is known.
+/// The connection is over and the service has seen nothing of the call.
 pub(super) fn gone(service: &ServiceName) -> HubFault {
-    let message = format!("service `{service}` has just ended; the call was not sent");
+    let message = format!(
+        "service `{service}` has just ended, the fault lies there; the call was not sent and can be repeated safely"
+    );
     fault(service, code::CHILD_EXITED, "child_exited", Outcome::NotSent, message)
 }
 
 /// The process ended while calls were in flight.
 pub(super) fn exited(service: &ServiceName, exit: &LastExit) -> HubFault {
-    let message =
-        format!("service `{service}` ended during the call ({exit}); whether the call took effect is not known");
+    let whose = if exit.asked {
+        "which somebody asked for"
+    } else {
+        "the fault lies there"
+    };
+    let message = format!(
+        "service `{service}` ended during the call ({exit}), {whose}; whether the call took effect is not known. \
+         Find that out before you repeat it"
+    );
     HubFault {
         stderr: exit.stderr.clone(),
         exit: Some(ProcessEnd {
@@ -42,9 +51,25 @@ pub(super) fn exited(service: &ServiceName, exit: &LastExit) -> HubFault {
 }
 
 /// The queue towards the process is full.
-pub(super) fn stalled(service: &ServiceName) -> HubFault {
-    let message = format!("service `{service}` does not read its input; the call was not sent");
+pub(super) fn queue_full(service: &ServiceName) -> HubFault {
+    let message = format!(
+        "service `{service}` does not read its input and too much waits for it, the fault lies there; the call was not sent. \
+         Repeat it when the service reads again: it is restarted if it goes on like this"
+    );
     fault(service, code::CHILD_STALLED, "child_stalled", Outcome::NotSent, message)
+}
+
+/// The process read nothing for too long and is being put down.
+pub(super) fn stalled(service: &ServiceName, outcome: Outcome) -> HubFault {
+    let rest = match outcome {
+        Outcome::NotSent => "the call was not sent and can be repeated safely",
+        Outcome::Unknown | Outcome::Done => {
+            "whether the call took effect is not known. Find that out before you repeat it"
+        }
+    };
+    let message =
+        format!("service `{service}` stopped reading its input and is being restarted, the fault lies there; {rest}");
+    fault(service, code::CHILD_STALLED, "child_stalled", outcome, message)
 }
 
 /// The answer did not fit.

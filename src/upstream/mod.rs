@@ -24,3 +24,4 @@ pub use introduction::{Introduction, ListKind, Offer, Offers};
 pub use pending::{Ended, InFlight, Origin};
 pub use service::{Describe, Service, ServiceEvents, Unavailable, Wanted};
 pub use variant::{EraVerdict, Variant};
+pub use waiting::Patience;

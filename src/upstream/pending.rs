@@ -202,6 +202,11 @@ impl InFlight {
         self.number
     }
 
+    /// Takes it back before the service has seen anything of it; `false` if it may have.
+    pub fn withdraw(&self) -> bool {
+        self.connection.withdraw(self.number)
+    }
+
     /// Whether dropping it sends `notifications/cancelled` (it does unless told otherwise).
     pub fn cancel_on_drop(&mut self, cancel: bool) {
         self.cancel_on_drop = cancel;

@@ -1,19 +1,27 @@
 //! Which connection serves a client, and how long it is waited for.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant, timeout_at};
 
 use super::{Connection, Service, Unavailable, Variant, Wanted, faults, service::usable, slots::Slot, variant::speaks};
 use crate::{
-    clock,
     config::{EraChoice, Sharing},
     mcp::{Era, Features},
-    supervisor::{State, Status},
+    supervisor::{LastExit, State, Status},
 };
 
 /// A restart that is further away than this is not waited for: the caller learns at once what is wrong.
-const WORTH_WAITING_MS: u64 = 2_000;
+const WORTH_WAITING: Duration = Duration::from_secs(2);
+
+/// What a caller is ready to wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// A start that is near. If that fails, the caller learns why at once.
+    Short,
+    /// Any start that will come by itself, also after others have failed.
+    Long,
+}
 
 impl Service {
     pub(super) fn first_variant(&self) -> Variant {
@@ -73,6 +81,7 @@ impl Service {
         self: &Arc<Self>,
         wanted: Wanted,
         deadline: Instant,
+        patience: Patience,
     ) -> Result<Arc<Connection>, Unavailable> {
         if let Some(connection) = self.ready(wanted) {
             return Ok(connection);
@@ -81,15 +90,20 @@ impl Service {
             Some(variant) => variant,
             None => self.find_out(wanted, deadline).await,
         };
-        let result = self.wait_ready(variant, deadline).await;
+        let result = self.wait_ready(variant, deadline, patience).await;
         // A server that turned out to speak the other era only is asked in that one.
         match (result, self.variant_for(wanted)) {
-            (Err(_), Some(better)) if better != variant => self.wait_ready(better, deadline).await,
+            (Err(_), Some(better)) if better != variant => self.wait_ready(better, deadline, patience).await,
             (result, _) => result,
         }
     }
 
-    async fn wait_ready(self: &Arc<Self>, variant: Variant, deadline: Instant) -> Result<Arc<Connection>, Unavailable> {
+    async fn wait_ready(
+        self: &Arc<Self>,
+        variant: Variant,
+        deadline: Instant,
+        patience: Patience,
+    ) -> Result<Arc<Connection>, Unavailable> {
         let Some(slot) = self.slot(variant) else {
             return Err(Unavailable(Box::new(faults::replaced(&self.name))));
         };
@@ -97,7 +111,7 @@ impl Service {
         let mut verdict = self.verdict.subscribe();
         let waited = timeout_at(deadline, async {
             tokio::select! {
-                connection = wait_for_connection(slot.clone()) => connection,
+                connection = wait_for_connection(slot.clone(), patience) => connection,
                 _ = verdict.wait_for(|verdict| speaks(*verdict, variant.era) == Some(false)) => None,
             }
         });
@@ -150,7 +164,7 @@ impl Service {
 }
 
 /// The unit's connection as soon as there is one; `None` once waiting makes no sense.
-async fn wait_for_connection(mut slot: Slot) -> Option<Arc<Connection>> {
+async fn wait_for_connection(mut slot: Slot, patience: Patience) -> Option<Arc<Connection>> {
     let begun = Begun::with(&slot.status.borrow());
     loop {
         {
@@ -158,7 +172,7 @@ async fn wait_for_connection(mut slot: Slot) -> Option<Arc<Connection>> {
             if let Some(connection) = usable(&status) {
                 return Some(connection);
             }
-            if begun.is_hopeless(&status) {
+            if begun.is_hopeless(&status, patience) {
                 return None;
             }
             if status.state == State::Stopped {
@@ -172,7 +186,8 @@ async fn wait_for_connection(mut slot: Slot) -> Option<Arc<Connection>> {
 
 /// How things stood when a wait began.
 struct Begun {
-    at_unix_ms: u64,
+    at: Instant,
+    last_exit: Option<Arc<LastExit>>,
     restarts: u64,
     /// A process was ending, whose end is no failure of the start that is waited for.
     ending: bool,
@@ -181,7 +196,8 @@ struct Begun {
 impl Begun {
     fn with(status: &Status<Connection>) -> Self {
         Self {
-            at_unix_ms: clock::now_unix_millis(),
+            at: Instant::now(),
+            last_exit: status.last_exit.clone(),
             restarts: status.restarts,
             ending: match status.state {
                 State::Ready | State::Degraded | State::Draining | State::Stopping => true,
@@ -198,18 +214,18 @@ impl Begun {
     }
 
     /// Whether waiting on makes no sense: the unit won't be tried again soon, or a start has failed since the wait began.
-    fn is_hopeless(&self, status: &Status<Connection>) -> bool {
+    fn is_hopeless(&self, status: &Status<Connection>, patience: Patience) -> bool {
         match status.state {
             // What follows shows when the process is gone: another start, a wait, or rest.
             State::Draining | State::Stopping => false,
+            State::Backoff if patience == Patience::Long => false,
             State::Backoff => {
-                let failed = status
-                    .last_exit
-                    .as_ref()
-                    .is_some_and(|exit| exit.at_unix_ms > self.at_unix_ms);
-                let far_away = status
-                    .retry_at
-                    .is_some_and(|at| at > self.at_unix_ms + WORTH_WAITING_MS);
+                let failed = match (&status.last_exit, &self.last_exit) {
+                    (Some(now), Some(before)) => !Arc::ptr_eq(now, before),
+                    (now, None) => now.is_some(),
+                    (None, Some(_)) => false,
+                };
+                let far_away = status.retry_at.is_some_and(|at| at > self.at + WORTH_WAITING);
                 far_away || (failed && (!self.ending || status.restarts > self.restarts))
             }
             State::Disabled

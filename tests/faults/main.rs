@@ -37,4 +37,5 @@ mod figures;
 mod invariant;
 mod table;
 
+mod repeat;
 mod silence;
