@@ -5,12 +5,16 @@
 mod account;
 mod contract;
 mod decline;
+#[cfg(test)]
+mod diagram_tests;
 mod driver;
 mod health;
 mod last_exit;
 pub mod machine;
 #[cfg(test)]
 mod machine_tests;
+#[cfg(test)]
+mod machine_world;
 mod orders;
 mod permits;
 mod policy;
