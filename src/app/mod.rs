@@ -7,5 +7,6 @@ mod keep;
 mod reload;
 mod services;
 mod start;
+mod strays;
 
 pub use start::{RunError, run};

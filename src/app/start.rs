@@ -11,6 +11,7 @@ use super::{
     keep::{keeper, recall},
     reload,
     services::{Launcher, Replacing},
+    strays,
 };
 use crate::{
     admin,
@@ -19,7 +20,7 @@ use crate::{
     downstream,
     gateway::{Gateway, GatewayEvents},
     lifecycle::{Ending, Readiness, Tasks, signals},
-    storage::{DataDir, HubInfo, HubRun, LockError, OpenError, QueryError, Storage},
+    storage::{DataDir, HubInfo, LockError, OpenError, QueryError, Storage},
     supervisor::{Permits, UnitContext, process},
     telemetry::TelemetryGuard,
 };
@@ -71,12 +72,13 @@ impl RunError {
 /// # Errors
 /// [`RunError`] if the start fails.
 pub async fn run(flags: &Flags, loaded: Loaded, telemetry: Arc<TelemetryGuard>) -> Result<Ending, RunError> {
+    let tasks = Tasks::default();
+    // First of all: PID 1 does not even die of a signal that nobody handles.
+    let reloads = signals::install(&tasks).map_err(system("handle signals"))?;
     let config = Arc::new(loaded.config.clone());
     let doors = downstream::bind(&config)?;
     let admin_door = admin::bind(&config)?;
     let folder = DataDir::lock(&config.data_dir)?;
-    let tasks = Tasks::default();
-    let reloads = signals::install(&tasks).map_err(system("handle signals"))?;
     let own_binary = UnitContext::own_program().map_err(system("find the hub's own binary"))?;
     if let Err(error) = process::raise_file_limit() {
         tracing::warn!(%error, "the limit of open files stays as it is");
@@ -85,7 +87,8 @@ pub async fn run(flags: &Flags, loaded: Loaded, telemetry: Arc<TelemetryGuard>) 
 
     let storage = Storage::open_in(folder).await?;
     let hub_id: Arc<str> = format!("{}-{}", std::process::id(), crate::clock::now_unix_millis()).into();
-    sweep_leftovers(&storage, &hub_id).await;
+    strays::reconcile(&storage, &hub_id).await;
+    strays::tend(&storage, &hub_id, &tasks);
 
     let gateway = Gateway::new(Catalog::new(config.limits.page_size));
     let events = GatewayEvents::new(gateway.clone());
@@ -143,6 +146,7 @@ pub async fn run(flags: &Flags, loaded: Loaded, telemetry: Arc<TelemetryGuard>) 
     units.cancel();
     close(&doors, &admin_door).await;
     let ending = tasks.finish(stop_grace(&config)).await;
+    strays::sweep_inherited(&hub_id).await;
     if let Err(error) = storage.leftovers().end(&hub_id).await {
         tracing::warn!(%error, "the end of this run could not be noted");
     }
@@ -160,27 +164,6 @@ fn system(act: &'static str) -> impl Fn(std::io::Error) -> RunError {
 fn stop_grace(config: &Config) -> Duration {
     let slowest = config.services.values().map(|service| service.timeouts.stop).max();
     (slowest.unwrap_or_default() + LAST_GRACE).min(config.limits.stop_budget)
-}
-
-/// Kills what a hub that is gone left behind. A living neighbour has another data folder, and its run still runs.
-async fn sweep_leftovers(storage: &Storage, hub_id: &str) {
-    let runs = storage.leftovers().runs().await.unwrap_or_else(|error| {
-        tracing::warn!(%error, "left-over processes could not be looked up");
-        Vec::new()
-    });
-    for run in runs.iter().filter(|run| !run.is_running()) {
-        let mark = run.hub_id.clone();
-        let swept = tokio::task::spawn_blocking(move || process::sweep(&mark, None)).await;
-        if let Ok(count @ 1..) = swept {
-            tracing::warn!(count, "killed processes that a hub that is gone had left");
-        }
-        if let Err(error) = storage.leftovers().end(&run.hub_id).await {
-            tracing::warn!(%error, "a left-over record could not be removed");
-        }
-    }
-    if let Err(error) = storage.leftovers().begin(&HubRun::of_this_process(hub_id)).await {
-        tracing::warn!(%error, "this run could not be noted: after a crash its processes would not be found");
-    }
 }
 
 fn serve_stdio(config: &Arc<Config>, gateway: &Gateway, tasks: &Tasks) {

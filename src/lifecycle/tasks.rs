@@ -62,7 +62,12 @@ impl Tasks {
         })));
     }
 
-    /// Runs `task` without waiting for it at the end: only for what must outlive the others.
+    /// Runs `task` until the process ends: only for what must outlive the others, and may be cut off at any moment.
+    pub fn spawn_outliving(&self, task: impl Future<Output = ()> + Send + 'static) {
+        Self::spawn_unwaited(task);
+    }
+
+    /// Runs `task` without waiting for it at the end.
     #[expect(clippy::disallowed_methods, reason = "this is the one place that may")]
     pub(super) fn spawn_unwaited(task: impl Future<Output = ()> + Send + 'static) {
         drop(tokio::spawn(task));

@@ -37,7 +37,7 @@ impl HubRun {
     }
 }
 
-/// A server's process.
+/// A process under one of a hub's guards.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leftover {
     /// The run that started it.
@@ -118,39 +118,38 @@ impl Leftovers {
         change.commit().await.map_err(QueryError::when(failed))
     }
 
-    /// Records a process that would have to be killed if this hub were gone.
+    /// Forgets the processes `gone` of run `hub_id` and records `new` ones, all or nothing: those that would have to be killed if
+    /// that hub were gone.
     ///
     /// # Errors
     /// When it could not be stored.
-    pub async fn record(&self, leftover: &Leftover) -> Result<(), QueryError> {
-        sqlx::query(
-            "insert or replace into leftover (hub_id, service, pid, start_time, boot_id, pgid)
-             values ($1, $2, $3, $4, $5, $6)",
-        )
-        .bind(&leftover.hub_id)
-        .bind(&leftover.service)
-        .bind(leftover.pid)
-        .bind(signed(leftover.start_time))
-        .bind(&leftover.boot_id)
-        .bind(leftover.pgid)
-        .execute(&self.0)
-        .await
-        .map_err(QueryError::when("record a process"))?;
-        Ok(())
-    }
-
-    /// Forgets the process `pid` of run `hub_id`: nothing of it is left.
-    ///
-    /// # Errors
-    /// When it could not be removed.
-    pub async fn remove(&self, hub_id: &str, pid: u32) -> Result<(), QueryError> {
-        sqlx::query("delete from leftover where hub_id = $1 and pid = $2")
+    pub async fn change(&self, hub_id: &str, gone: &[u32], new: &[Leftover]) -> Result<(), QueryError> {
+        let failed = "record processes";
+        let mut change = self.0.begin().await.map_err(QueryError::when(failed))?;
+        for pid in gone {
+            sqlx::query("delete from leftover where hub_id = $1 and pid = $2")
+                .bind(hub_id)
+                .bind(pid)
+                .execute(&mut *change)
+                .await
+                .map_err(QueryError::when(failed))?;
+        }
+        for leftover in new {
+            sqlx::query(
+                "insert or replace into leftover (hub_id, service, pid, start_time, boot_id, pgid)
+                 values ($1, $2, $3, $4, $5, $6)",
+            )
             .bind(hub_id)
-            .bind(pid)
-            .execute(&self.0)
+            .bind(&leftover.service)
+            .bind(leftover.pid)
+            .bind(signed(leftover.start_time))
+            .bind(&leftover.boot_id)
+            .bind(leftover.pgid)
+            .execute(&mut *change)
             .await
-            .map_err(QueryError::when("forget a process"))?;
-        Ok(())
+            .map_err(QueryError::when(failed))?;
+        }
+        change.commit().await.map_err(QueryError::when(failed))
     }
 
     /// All recorded processes.
@@ -201,11 +200,10 @@ mod tests {
             boot_id: "boot".to_owned(),
             pgid: pid,
         };
-        leftovers.record(&record(1)).await.unwrap();
-        leftovers.record(&record(2)).await.unwrap();
-        leftovers.remove("other", 1).await.unwrap();
+        leftovers.change("run", &[], &[record(1), record(2)]).await.unwrap();
+        leftovers.change("other", &[1], &[]).await.unwrap();
         assert_eq!(leftovers.load_all().await.unwrap(), [record(1), record(2)]);
-        leftovers.remove("run", 1).await.unwrap();
+        leftovers.change("run", &[1], &[record(2)]).await.unwrap();
         assert_eq!(leftovers.load_all().await.unwrap(), [record(2)]);
         assert_eq!(leftovers.runs().await.unwrap(), [run]);
         leftovers.end("run").await.unwrap();

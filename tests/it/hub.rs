@@ -34,6 +34,7 @@ pub struct Builder {
     config: Option<String>,
     env: Vec<(String, String)>,
     args: Vec<String>,
+    wrapper: Vec<String>,
 }
 
 impl Builder {
@@ -60,6 +61,12 @@ impl Builder {
         self
     }
 
+    /// Runs it as the only child of this program, such as `unshare --pid --fork`.
+    pub fn under<'a>(mut self, wrapper: impl IntoIterator<Item = &'a str>) -> Self {
+        self.wrapper = wrapper.into_iter().map(str::to_owned).collect();
+        self
+    }
+
     /// The folder it will run in.
     pub fn folder(&self) -> &std::path::Path {
         self.dir.path()
@@ -73,8 +80,10 @@ impl Builder {
         if let Some(yaml) = &self.config {
             fs::write(dir.join("mcpvisor.yaml"), yaml).unwrap();
         }
-        let mut command = Command::new(binary());
-        command.args(args).current_dir(dir);
+        let program = binary();
+        let mut words = self.wrapper.iter().map(String::as_str).chain([program.as_str()]);
+        let mut command = Command::new(words.next().unwrap_or_default());
+        command.args(words).args(args).current_dir(dir);
         for (name, _) in std::env::vars_os() {
             let name_text = name.to_string_lossy().into_owned();
             let leaks = name_text.starts_with("MCPVISOR_") || name_text.starts_with("XDG_");
@@ -126,9 +135,9 @@ impl Builder {
             .unwrap();
         let stdio = Lines::new(child.stdin.take().unwrap(), child.stdout.take().unwrap());
         let started = Instant::now();
-        let info = loop {
-            if let Some(info) = read_info(&self, child.id()) {
-                break info;
+        let (info, pid) = loop {
+            if let Some(found) = read_info(&self, child.id()) {
+                break found;
             }
             let ended = child.try_wait().unwrap();
             if ended.is_some() || started.elapsed() > START {
@@ -145,6 +154,7 @@ impl Builder {
             mcp: Http::to(&url_in(&info, "mcp_url")),
             admin: Http::to(&url_in(&info, "admin_url")),
             started_in: started.elapsed(),
+            pid,
             child: Some(child),
             stdio: Some(stdio),
             builder: self,
@@ -168,10 +178,18 @@ impl Builder {
     }
 }
 
-fn read_info(builder: &Builder, pid: u32) -> Option<Value> {
+/// What the hub says of itself, and its process; `child` is what was started.
+fn read_info(builder: &Builder, child: u32) -> Option<(Value, u32)> {
     let text = fs::read_to_string(builder.dir.path().join("data/hub.json")).ok()?;
     let info: Value = serde_json::from_str(&text).ok()?;
-    (info["pid"] == pid).then_some(info)
+    if builder.wrapper.is_empty() {
+        return (info["pid"] == child).then_some((info, child));
+    }
+    // Its own number may be another one, and the file that of the hub before.
+    let pid = *processes::children_of(child).first()?;
+    let inner = processes::innermost_number(pid)?;
+    let same = info["pid"] == inner && info["start_time"] == processes::start_time(pid)?;
+    same.then_some((info, pid))
 }
 
 /// With `--transport stdio` there is no HTTP door; any use of the client then fails by itself.
@@ -196,6 +214,7 @@ pub struct Hub {
     pub admin: Http,
     /// From launch until it said that it serves.
     pub started_in: Duration,
+    pid: u32,
     child: Option<Child>,
     stdio: Option<Lines>,
     builder: Builder,
@@ -209,11 +228,13 @@ impl Hub {
             config: None,
             env: Vec::new(),
             args: Vec::new(),
+            wrapper: Vec::new(),
         }
     }
 
     pub fn pid(&self) -> u32 {
-        self.child.as_ref().expect("the hub still runs").id()
+        assert!(self.child.is_some(), "the hub still runs");
+        self.pid
     }
 
     pub fn folder(&self) -> &std::path::Path {
@@ -320,11 +341,21 @@ impl Hub {
     pub async fn restarted(mut self) -> Self {
         let builder = std::mem::replace(&mut self.builder, Self::builder());
         let child = self.child.take().expect("the hub still runs");
-        let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
+        let pid = Pid::from_raw(i32::try_from(self.pid).unwrap());
         kill(pid, Signal::SIGTERM).unwrap();
         let status = tokio::task::spawn_blocking(move || wait(child, STOP)).await.unwrap();
         assert_eq!(status.and_then(|status| status.code()), Some(0), "exit of the hub");
         builder.start().await
+    }
+
+    /// Kills it as nothing can be told of in advance; the same hub can be started again. What it leaves is the test's to count.
+    pub async fn killed(mut self) -> Builder {
+        let builder = std::mem::replace(&mut self.builder, Self::builder());
+        self.signal(Signal::SIGKILL);
+        let child = self.child.take().expect("the hub still runs");
+        let status = tokio::task::spawn_blocking(move || wait(child, STOP)).await.unwrap();
+        assert_eq!(status.and_then(|status| status.code()), None, "it was killed");
+        builder
     }
 
     fn mark(&self) -> String {
@@ -377,7 +408,7 @@ fn kill_marked(mark: &str) {
 impl Drop for Hub {
     fn drop(&mut self) {
         let Some(child) = self.child.take() else { return };
-        let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
+        let pid = Pid::from_raw(i32::try_from(self.pid).unwrap());
         let _gone = kill(pid, Signal::SIGTERM);
         if std::thread::panicking() {
             // The test has failed already: leave nothing behind, and show what the hub said.

@@ -1,19 +1,24 @@
 //! Processes: every server runs under a guard of its own (`mcpvisor __guard …`), which kills the
 //! whole tree when the server ends, when it is told to, and when the hub is gone.
 
+mod census;
 mod environment;
 mod exit;
 pub mod guard;
+mod guards;
 mod program;
+mod reaper;
 mod spawn;
 mod strays;
 mod tree;
 mod wire;
 
+pub use census::{Known, Member, census};
 pub use environment::{TREE_MARK, inherited};
 pub use exit::Exit;
+pub use reaper::reap;
 pub use spawn::{Process, ProcessEvent, SpawnError, raise_file_limit, spawn};
-pub use strays::{become_subreaper, sweep};
+pub use strays::{Quarry, Swept, become_subreaper, sweep};
 
 #[cfg(test)]
 pub(in crate::supervisor) mod tests;

@@ -1,7 +1,6 @@
 //! Starts a server under its guard and reports what becomes of it.
 
 use std::{
-    collections::BTreeSet,
     ffi::OsString,
     io,
     os::{
@@ -33,7 +32,11 @@ use tokio::{
 };
 
 use super::{
-    Exit, TREE_MARK, inherited, program, strays, tree,
+    Exit, TREE_MARK,
+    guards::Guards,
+    inherited, program, strays,
+    strays::{Quarry, Swept},
+    tree,
     wire::{KILL, Report, TERMINATE},
 };
 use crate::{
@@ -181,7 +184,7 @@ fn start_guard(command: &Command, guard: &Path, tree: &str) -> io::Result<Starte
     if let Some(cwd) = &command.cwd {
         process.current_dir(cwd);
     }
-    let guard = spawn_with(process, guards_end.as_fd())?;
+    let guard = spawn_with(process, guards_end.as_fd(), &mark)?;
     Ok(Started {
         guard,
         control: UnixStream::from_std(control)?,
@@ -197,18 +200,18 @@ fn start_guard(command: &Command, guard: &Path, tree: &str) -> io::Result<Starte
 
 /// The guards that run, by process number. Also the lock under which they are spawned: while a guard's socket is inheritable
 /// nobody else may spawn, and whoever looks for strays must not take a guard that is just being born for one.
-pub(super) static GUARDS: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
+pub(super) static GUARDS: Mutex<Guards> = Mutex::new(Guards::new());
 
 /// Spawns `process` with one more open file. No `pre_exec`: without it the standard library need not copy our page tables
 /// for a fork.
-fn spawn_with(process: std::process::Command, file: impl AsFd) -> io::Result<Child> {
+fn spawn_with(process: std::process::Command, file: impl AsFd, mark: &str) -> io::Result<Child> {
     let mut process = tokio::process::Command::from(process);
     let mut guards = GUARDS.lock().unwrap_or_else(PoisonError::into_inner);
     fcntl(&file, FcntlArg::F_SETFD(FdFlag::empty()))?;
     let spawned = process.spawn();
     fcntl(&file, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
-    if let Ok(guard) = &spawned {
-        guards.extend(guard.id());
+    if let Some(pid) = spawned.as_ref().ok().and_then(Child::id) {
+        guards.born(pid, mark);
     }
     spawned
 }
@@ -246,7 +249,7 @@ impl Watch {
         GUARDS
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .remove(&self.guard_id);
+            .gone(self.guard_id);
         if let Some(errno) = failed {
             let (reason, kind) = program::explain(&self.command, self.path.as_deref(), errno);
             let error = SpawnError { reason, kind };
@@ -278,9 +281,10 @@ impl Watch {
     /// The guard was killed: what the kernel did not kill with it is ours to find.
     async fn sweep(&self) {
         let (mark, guard) = (self.mark.clone(), self.guard_id);
-        let swept = tokio::task::spawn_blocking(move || strays::sweep(&mark, Some(guard))).await;
-        if let Ok(count @ 1..) = swept {
-            tracing::warn!(count, program = %self.command.program, "killed what a lost guard left");
+        let swept = tokio::task::spawn_blocking(move || strays::sweep(Quarry::Lost { mark: &mark, guard })).await;
+        let Swept { killed, left } = swept.unwrap_or_default();
+        if killed > 0 {
+            tracing::warn!(killed, left, program = %self.command.program, "killed what a lost guard left");
         }
     }
 

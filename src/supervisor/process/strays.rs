@@ -10,17 +10,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::{
-    sys::wait::{WaitPidFlag, waitpid},
-    unistd::Pid,
-};
+use nix::unistd::Pid;
 
-use super::{TREE_MARK, spawn::GUARDS, tree};
+use super::{TREE_MARK, census, census::Known, reaper, spawn::GUARDS, tree, tree::Listed};
 
 /// How long strays are killed again and again before what is left is given up.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// Whether every child of this process that is no guard is a stray.
+/// Whether orphans below this process become its children.
 static SUBREAPER: AtomicBool = AtomicBool::new(false);
 
 /// Makes this process inherit what loses its parent further down, instead of PID 1, so that strays stay in reach. Call it
@@ -35,58 +32,100 @@ pub fn become_subreaper() {
     }
 }
 
-/// Kills every process that carries the mark `tree` (`hub/service/unit`, or the first parts of it), or
-/// belongs to the session that `guard` led, or that this process inherited as subreaper, with all their descendants.
-/// Returns how many there were. Blocks: at most five seconds, usually some milliseconds.
-pub fn sweep(tree: &str, guard: Option<u32>) -> usize {
-    let (begun, mut killed) = (Instant::now(), BTreeSet::new());
-    let guard = guard.and_then(|pid| i32::try_from(pid).ok());
+/// Whose strays are looked for.
+#[derive(Clone, Copy, Debug)]
+pub enum Quarry<'a> {
+    /// Those of a guard of ours that was killed.
+    Lost {
+        /// The mark of its tree, `hub/service/unit/number/`.
+        mark: &'a str,
+        /// The guard's process, which led the session of its server.
+        guard: u32,
+    },
+    /// Those of a hub that is gone: what carries its mark, and what it had written down.
+    Gone {
+        /// The name of its run, with which its marks begin.
+        hub_id: &'a str,
+        /// Processes it knew, by number and start time: a number alone may be somebody else's by now.
+        known: &'a [Known],
+    },
+    /// Whatever this hub inherited and is no guard.
+    Inherited {
+        /// The name of our run.
+        hub_id: &'a str,
+    },
+}
+
+/// What a sweep came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// So many processes were killed.
+    pub killed: usize,
+    /// So many are there still.
+    pub left: usize,
+}
+
+/// Kills the strays of `quarry` with all their descendants. Blocks: at most five seconds, usually some milliseconds.
+pub fn sweep(quarry: Quarry<'_>) -> Swept {
+    let (begun, mut killed, mut left) = (Instant::now(), BTreeSet::new(), 0);
     loop {
-        let now = tree::freeze_and_kill(|| strays(tree, guard));
-        if now.is_empty() || begun.elapsed() > LIMIT {
+        let now = tree::freeze_and_kill(|| strays(quarry));
+        if now.is_empty() {
             break;
         }
-        killed.extend(now);
+        killed.extend(now.iter().copied());
+        if begun.elapsed() > LIMIT {
+            left = now.len();
+            break;
+        }
         std::thread::yield_now();
     }
-    reap();
-    killed.len()
+    if SUBREAPER.load(Ordering::Relaxed) {
+        reaper::bury_once();
+    }
+    Swept {
+        killed: killed.len(),
+        left,
+    }
 }
 
-fn strays(mark: &str, guard: Option<i32>) -> BTreeSet<i32> {
+fn strays(quarry: Quarry<'_>) -> BTreeSet<i32> {
     let guards = GUARDS.lock().unwrap_or_else(PoisonError::into_inner);
     let all = tree::processes();
-    let is_guard = |pid: i32| u32::try_from(pid).is_ok_and(|pid| guards.contains(&pid));
     let me = Pid::this().as_raw();
-    // PID 1 inherits strangers too, such as what somebody runs beside us in our container.
-    let adopts = SUBREAPER.load(Ordering::Relaxed) && me != 1;
-    let is_stray = |process: &tree::Listed| {
-        process.pid != me
-            && !is_guard(process.pid)
-            && ((adopts && process.parent == me)
-                || guard.is_some_and(|guard| process.session == guard)
-                || is_marked(process.pid, mark))
+    let known = match quarry {
+        Quarry::Lost { guard, .. } => census::below_guard(guard),
+        Quarry::Gone { known, .. } => known.to_vec(),
+        Quarry::Inherited { .. } => Vec::new(),
     };
-    let roots: BTreeSet<i32> = all
+    let is_known = |process: &Listed| known.iter().any(|known| known.is(process));
+    // Whoever shares a session with one of them, which one of them began, has it from them: sessions are left, never entered.
+    let began = |session: i32| known.iter().any(|known| i32::try_from(known.pid) == Ok(session));
+    let sessions = all
         .iter()
-        .filter(|process| is_stray(process))
-        .map(|process| process.pid)
-        .collect();
-    let below = roots.iter().flat_map(|root| tree::below(*root, &all));
-    below.chain(roots.iter().copied()).collect()
-}
-
-/// Takes the statuses of dead children that nobody else waits for: those inherited from a guard that was killed.
-fn reap() {
-    if !SUBREAPER.load(Ordering::Relaxed) {
-        return;
-    }
-    let guards = GUARDS.lock().unwrap_or_else(PoisonError::into_inner);
-    for pid in tree::zombies_of(Pid::this().as_raw()) {
-        if !u32::try_from(pid).is_ok_and(|pid| guards.contains(&pid)) {
-            let _no_child = waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG));
+        .filter(|p| is_known(p) && began(p.session))
+        .map(|p| p.session);
+    let sessions: BTreeSet<i32> = sessions.collect();
+    let is_ours = |process: &Listed| is_known(process) || sessions.contains(&process.session);
+    // PID 1 inherits strangers too, such as what somebody runs beside us in our container.
+    let inherited = |process: &Listed| SUBREAPER.load(Ordering::Relaxed) && process.parent == me;
+    let adopted = |process: &Listed| me != 1 && inherited(process);
+    let is_stray = |process: &Listed| match quarry {
+        Quarry::Lost { mark, guard } => {
+            adopted(process)
+                || i32::try_from(guard) == Ok(process.session)
+                || is_ours(process)
+                || is_marked(process.pid, mark)
         }
-    }
+        Quarry::Gone { hub_id, .. } => is_ours(process) || is_marked(process.pid, hub_id),
+        Quarry::Inherited { hub_id } => adopted(process) || (inherited(process) && is_marked(process.pid, hub_id)),
+    };
+    let is_spared = |pid: i32| pid == me || guards.has(pid);
+    let roots = all.iter().filter(|p| !is_spared(p.pid) && is_stray(p)).map(|p| p.pid);
+    let roots: BTreeSet<i32> = roots.collect();
+    let below = roots.iter().flat_map(|root| tree::below(*root, &all));
+    let found = below.chain(roots.iter().copied());
+    found.filter(|pid| !is_spared(*pid)).collect()
 }
 
 /// Whether the environment that `pid` was started with has our mark, or a longer one that begins with it and a `/`.

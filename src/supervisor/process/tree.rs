@@ -14,6 +14,8 @@ pub(super) struct Listed {
     pub(super) parent: i32,
     pub(super) group: i32,
     pub(super) session: i32,
+    /// When it started, in ticks since boot: tells it from another that gets its number later.
+    pub(super) started: u64,
 }
 
 /// All live processes; empty where there is no `/proc`.
@@ -53,6 +55,8 @@ fn parse(pid: i32, stat: &str) -> Option<(Listed, bool)> {
         parent,
         group,
         session,
+        // Field 22; the session was field 6.
+        started: fields.nth(15)?.parse().ok()?,
     };
     Some((process, !matches!(state, "Z" | "X")))
 }
@@ -107,10 +111,11 @@ mod tests {
 
     #[test]
     fn names_cannot_confuse_the_reader() {
-        let stat = "42 (a) b) (c) S 7 8 9 0 -1 4194304 1 2";
+        let stat = "42 (a) b) (c) S 7 8 9 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 123456 99 98";
         let (process, alive) = parse(42, stat).unwrap();
         assert_eq!((process.parent, process.group, process.session), (7, 8, 9));
-        assert!(alive && !parse(42, "42 (x) Z 7 8 9 0").unwrap().1);
+        assert_eq!(process.started, 123_456);
+        assert!(alive && !parse(42, &stat.replace(" S ", " Z ")).unwrap().1);
         assert_eq!(parse(42, "42"), None);
     }
 
@@ -121,6 +126,7 @@ mod tests {
             parent,
             group: 0,
             session: 0,
+            started: 0,
         };
         let all = [of(2, 1), of(3, 2), of(4, 3), of(9, 8), of(5, 2)];
         assert_eq!(below(2, &all), BTreeSet::from([3, 4, 5]));
