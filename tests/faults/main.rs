@@ -19,6 +19,8 @@
 
 #[path = "../it/client.rs"]
 mod client;
+#[path = "../it/doors_corpus.rs"]
+mod corpus;
 #[path = "../it/fixture.rs"]
 mod fixture;
 #[path = "../it/http.rs"]
@@ -35,7 +37,10 @@ mod tools;
 mod amount;
 mod figures;
 mod invariant;
+mod load;
 mod table;
 
+mod garbage;
+mod long_lines;
 mod repeat;
 mod silence;

