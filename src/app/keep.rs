@@ -1,8 +1,9 @@
 //! Keeps what was learned over restarts: from the services to the database, without anybody waiting for it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     catalog::{Catalog, StoredOffers, fingerprint},
@@ -16,6 +17,8 @@ use crate::{
 
 /// Records that may wait for the disk. More are dropped: they are learned again at the next start.
 const WAITING: usize = 256;
+/// Between two tries to write to a database that is locked; each try waits by itself, too.
+const PAUSE: Duration = Duration::from_millis(200);
 /// How long a verdict about an era is believed, in milliseconds: a server may be updated behind the same command.
 const VERDICT_TTL_MS: u64 = 24 * 60 * 60 * 1000;
 
@@ -70,17 +73,38 @@ pub(super) fn keeper(storage: &Storage, tasks: &Tasks) -> Arc<dyn Keeper> {
                 () = stop.cancelled() => records.try_recv().ok(),
             };
             let Some(record) = record else { return };
-            let written = match record {
-                Record::Catalog(catalog) => storage.catalogs().save(&catalog).await,
-                Record::Eras(eras) => storage.eras().save(&eras).await,
-            };
-            if let Err(error) = written {
-                let error: &dyn std::error::Error = &error;
-                tracing::warn!(error, "what a service offers could not be stored");
+            if !write(&storage, &record, &stop).await {
+                return;
             }
         }
     });
     Arc::new(Queue(sender))
+}
+
+/// Writes one record. Another program may hold the database for as long as it likes: nothing is lost for that, until the hub
+/// stops. `false` if it is locked at the stop, so that the others need not be tried.
+async fn write(storage: &Storage, record: &Record, stop: &CancellationToken) -> bool {
+    loop {
+        let written = match record {
+            Record::Catalog(catalog) => storage.catalogs().save(catalog).await,
+            Record::Eras(eras) => storage.eras().save(eras).await,
+        };
+        let Err(error) = written else { return true };
+        let locked = error.is_locked();
+        let cause: &(dyn std::error::Error + Send + Sync) = &error;
+        if !locked || stop.is_cancelled() {
+            tracing::warn!(
+                error = cause as &dyn std::error::Error,
+                "what a service offers could not be stored"
+            );
+            return !locked;
+        }
+        tracing::warn!("what a service offers waits to be stored: another program has locked the database");
+        tokio::select! {
+            () = tokio::time::sleep(PAUSE) => {}
+            () = stop.cancelled() => {}
+        }
+    }
 }
 
 /// Puts what was offered last into the catalog, for services whose command is still the same.

@@ -51,15 +51,25 @@ impl QueryError {
         move |cause| Self { act, cause }
     }
 
+    /// Whether another program holds the database, which may be over at the next try.
+    pub fn is_locked(&self) -> bool {
+        matches!(&self.cause, sqlx::Error::PoolTimedOut)
+            || self.code().is_some_and(|code| {
+                // SQLITE_BUSY 5, SQLITE_LOCKED 6, in the low byte of the extended code.
+                [5, 6].contains(&(code & 0xff))
+            })
+    }
+
+    fn code(&self) -> Option<u32> {
+        self.cause.as_database_error()?.code()?.parse().ok()
+    }
+
     /// Whether the disk is to blame: full, read-only or broken.
     pub fn is_disk(&self) -> bool {
         matches!(&self.cause, sqlx::Error::Io(error) if error.kind() != io::ErrorKind::NotFound)
-            || self.cause.as_database_error().is_some_and(|error| {
+            || self.code().is_some_and(|code| {
                 // SQLITE_READONLY 8, SQLITE_IOERR 10, SQLITE_FULL 13, in the low byte of the extended code.
-                error
-                    .code()
-                    .and_then(|code| code.parse::<u32>().ok())
-                    .is_some_and(|code| [8, 10, 13].contains(&(code & 0xff)))
+                [8, 10, 13].contains(&(code & 0xff))
             })
     }
 }

@@ -8,6 +8,7 @@ use std::{
 use serde_json::json;
 
 use crate::{
+    amount::Amount,
     fixture::{Session, text_in},
     hub::Hub,
 };
@@ -91,4 +92,26 @@ pub async fn callers(hub: &Hub, tool: &str, clients: usize, time: Duration) -> V
         waits
     });
     futures_util::future::join_all(calling).await.concat()
+}
+
+/// How many times as much `during` takes as `before` (p99 of the same load, without and with the fault).
+///
+/// The machine has other things to do, too. A pair that is worse than `bound` is measured again, twice at most, and the best counts:
+/// a disturbance does not last, the effect of a fault does.
+pub async fn undisturbed(
+    mut before: impl AsyncFnMut() -> Duration,
+    mut during: impl AsyncFnMut() -> Duration,
+    bound: f64,
+) -> Amount {
+    let quiet = before().await;
+    let mut best = f64::INFINITY;
+    for _ in 0..3 {
+        let loaded = during().await;
+        println!("p99 {loaded:?}, {quiet:?} before");
+        best = best.min(loaded.as_secs_f64() / quiet.as_secs_f64());
+        if best <= bound {
+            break;
+        }
+    }
+    Amount::Ratio(best)
 }

@@ -40,7 +40,10 @@ mod invariant;
 mod load;
 mod table;
 
+mod descriptors;
 mod garbage;
+mod locked_database;
 mod long_lines;
+mod ports;
 mod repeat;
 mod silence;

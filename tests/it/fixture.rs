@@ -113,15 +113,24 @@ impl Session {
         Self::open_at(hub, "", &json!({})).await
     }
 
+    /// Over connections of that client.
+    pub async fn open_on(http: &Http) -> Self {
+        Self::open_with(http, "", &json!({})).await
+    }
+
     /// With capabilities, under a prefix such as `/services/fix`.
     pub async fn open_at(hub: &Hub, prefix: &str, capabilities: &Value) -> Self {
+        Self::open_with(&hub.mcp, prefix, capabilities).await
+    }
+
+    async fn open_with(http: &Http, prefix: &str, capabilities: &Value) -> Self {
         let params = json!({"protocolVersion": LEGACY, "capabilities": capabilities,
             "clientInfo": {"name": "it", "version": "1"}});
         let hello = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params});
         let path = format!("{prefix}/mcp");
-        let reply = hub.mcp.post(&path, &[], &hello.to_string()).await;
+        let reply = http.post(&path, &[], &hello.to_string()).await;
         let session = Self {
-            http: hub.mcp.clone(),
+            http: http.clone(),
             path,
             id: reply.header("mcp-session-id").to_owned(),
         };

@@ -86,13 +86,18 @@ impl Service {
             };
             match accepted {
                 Ok((stream, _)) => {
-                    wait = BACK_OFF.0;
+                    if wait != BACK_OFF.0 {
+                        wait = BACK_OFF.0;
+                        tracing::info!("connections are accepted again");
+                    }
                     self.connect(stream, &builder, &answers);
                 }
                 Err(error) if is_about_one_connection(&error) => {}
                 Err(error) => {
-                    // Most likely no file descriptor is left: connections that end give theirs back.
-                    tracing::warn!(%error, "could not accept connections, waiting {wait:?}");
+                    // Most likely no file descriptor is left: connections that end give theirs back. Said once each time it begins.
+                    if wait == BACK_OFF.0 {
+                        tracing::warn!(%error, "could not accept connections, trying again until it works");
+                    }
                     tokio::time::sleep(wait).await;
                     wait = (wait * 2).min(BACK_OFF.1);
                 }
