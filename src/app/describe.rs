@@ -45,6 +45,7 @@ fn unit(surroundings: &Surroundings, service: &config::Service, variant: &Varian
         service: service.name.clone(),
         unit: variant.label(),
         command: command(surroundings, &service.source),
+        limits: service.limits,
         timeouts: Timeouts {
             start: service.timeouts.start,
             drain: surroundings.drain,

@@ -3,6 +3,7 @@
 mod banner;
 mod describe;
 mod directory;
+mod groups;
 mod keep;
 mod reload;
 mod services;

@@ -8,6 +8,7 @@ use super::{
     banner::{Addresses, banner},
     describe::{Surroundings, describe},
     directory::Directory,
+    groups,
     keep::{keeper, recall},
     reload,
     services::{Launcher, Replacing},
@@ -21,7 +22,10 @@ use crate::{
     gateway::{Gateway, GatewayEvents},
     lifecycle::{Ending, Readiness, Tasks, signals},
     storage::{DataDir, HubInfo, LockError, OpenError, QueryError, Storage},
-    supervisor::{Permits, UnitContext, process},
+    supervisor::{
+        Permits, UnitContext,
+        process::{self, Cgroups},
+    },
     telemetry::TelemetryGuard,
 };
 
@@ -87,8 +91,7 @@ pub async fn run(flags: &Flags, loaded: Loaded, telemetry: Arc<TelemetryGuard>) 
 
     let storage = Storage::open_in(folder).await?;
     let hub_id: Arc<str> = format!("{}-{}", std::process::id(), crate::clock::now_unix_millis()).into();
-    strays::reconcile(&storage, &hub_id).await;
-    strays::tend(&storage, &hub_id, &tasks);
+    let cgroups = make_room(&config, &storage, &hub_id, &tasks).await;
 
     let gateway = Gateway::new(Catalog::new(config.limits.page_size));
     let events = GatewayEvents::new(gateway.clone());
@@ -107,6 +110,7 @@ pub async fn run(flags: &Flags, loaded: Loaded, telemetry: Arc<TelemetryGuard>) 
             permits: Permits::new(config.limits.concurrent_starts),
             guard: own_binary,
             hub_id: Arc::clone(&hub_id),
+            cgroups: cgroups.clone(),
             stop: units.clone(),
             stop_budget: config.limits.stop_budget,
         },
@@ -151,9 +155,18 @@ pub async fn run(flags: &Flags, loaded: Loaded, telemetry: Arc<TelemetryGuard>) 
         tracing::warn!(%error, "the end of this run could not be noted");
     }
     storage.close().await;
+    groups::leave(cgroups.as_deref());
     drop(hub_file);
     tracing::info!(?ending, cut, "stopped");
     Ok(ending.and(asked))
+}
+
+/// Finds out what can hold services, and clears away what a hub that is gone left.
+async fn make_room(config: &Config, storage: &Storage, hub_id: &str, tasks: &Tasks) -> Option<Arc<Cgroups>> {
+    let cgroups = groups::find(config, hub_id);
+    strays::reconcile(storage, hub_id, cgroups.as_ref()).await;
+    strays::tend(storage, hub_id, cgroups.as_ref(), tasks);
+    cgroups
 }
 
 fn system(act: &'static str) -> impl Fn(std::io::Error) -> RunError {

@@ -1,7 +1,7 @@
 //! Nothing that a hub started outlives it for long: at the start what a hub that is gone had left is killed; while we run,
 //! those whom we inherit are buried, and who lives under our guards is written down for the next hub.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use tokio::{task::spawn_blocking, time::sleep};
 
@@ -9,7 +9,7 @@ use crate::{
     clock,
     lifecycle::Tasks,
     storage::{HubRun, Leftover, QueryError, Storage},
-    supervisor::process::{self, Known, Member, Quarry, Swept},
+    supervisor::process::{self, Cgroups, Known, Member, Quarry, Swept},
 };
 
 /// How often it is looked who lives under our guards.
@@ -19,15 +19,15 @@ const SWEEP_EVERY: u32 = 12;
 
 /// Kills what a hub that is gone left behind, and notes that we run. A living neighbour has another data folder, and its run
 /// still runs.
-pub(super) async fn reconcile(storage: &Storage, hub_id: &str) {
-    sweep_gone(storage, hub_id).await;
+pub(super) async fn reconcile(storage: &Storage, hub_id: &str, cgroups: Option<&Arc<Cgroups>>) {
+    sweep_gone(storage, hub_id, cgroups).await;
     if let Err(error) = storage.leftovers().begin(&HubRun::of_this_process(hub_id)).await {
         tracing::warn!(%error, "this run could not be noted: after a crash its processes would not be found");
     }
 }
 
 /// Does what PID 1 and every subreaper owe, until the process ends, and keeps the records.
-pub(super) fn tend(storage: &Storage, hub_id: &str, tasks: &Tasks) {
+pub(super) fn tend(storage: &Storage, hub_id: &str, cgroups: Option<&Arc<Cgroups>>, tasks: &Tasks) {
     // Up to the very end: children die last.
     tasks.spawn_outliving(async {
         if let Err(error) = process::reap().await {
@@ -40,7 +40,7 @@ pub(super) fn tend(storage: &Storage, hub_id: &str, tasks: &Tasks) {
         last: BTreeSet::new(),
         kept: BTreeSet::new(),
     };
-    let stop = tasks.stop_token();
+    let (stop, cgroups) = (tasks.stop_token(), cgroups.cloned());
     tasks.spawn("app.strays", async move {
         for look in 1_u32.. {
             tokio::select! {
@@ -50,7 +50,7 @@ pub(super) fn tend(storage: &Storage, hub_id: &str, tasks: &Tasks) {
             keeper.look().await;
             if look.is_multiple_of(SWEEP_EVERY) {
                 sweep_inherited(&keeper.hub_id).await;
-                sweep_gone(&keeper.storage, &keeper.hub_id).await;
+                sweep_gone(&keeper.storage, &keeper.hub_id, cgroups.as_ref()).await;
             }
         }
     });
@@ -71,7 +71,7 @@ fn tell(swept: Swept, whose: &str) {
 }
 
 /// Kills what hubs on this data folder left that are gone. What can't be killed stays recorded, for the next time.
-async fn sweep_gone(storage: &Storage, hub_id: &str) {
+async fn sweep_gone(storage: &Storage, hub_id: &str, cgroups: Option<&Arc<Cgroups>>) {
     let leftovers = storage.leftovers();
     let found = async { Ok::<_, QueryError>((leftovers.runs().await?, leftovers.load_all().await?)) };
     let (runs, recorded) = match found.await {
@@ -83,11 +83,17 @@ async fn sweep_gone(storage: &Storage, hub_id: &str) {
     };
     for run in runs.into_iter().filter(|run| run.hub_id != hub_id && !run.is_running()) {
         let (gone, known) = (run.hub_id.clone(), known_of(&run, &recorded));
+        let cgroups = cgroups.cloned();
         let swept = spawn_blocking(move || {
-            process::sweep(Quarry::Gone {
+            let in_groups = cgroups.map_or(0, |cgroups| cgroups.sweep(&gone));
+            let swept = process::sweep(Quarry::Gone {
                 hub_id: &gone,
                 known: &known,
-            })
+            });
+            Swept {
+                killed: in_groups + swept.killed,
+                ..swept
+            }
         });
         let swept = swept.await.unwrap_or_default();
         tell(swept, "of a hub that is gone");

@@ -36,6 +36,20 @@ pub struct Limits {
     pub drain: Duration,
     /// The whole time from the request to stop to the exit; longer than `drain`.
     pub stop_budget: Duration,
+    /// Whether children are held in control groups.
+    pub cgroups: Cgroups,
+}
+
+/// Whether the kernel's control groups hold children and enforce their limits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline)]
+pub enum Cgroups {
+    /// Where the hub may make them.
+    #[default]
+    Auto,
+    /// Never: what children take is looked at twice a second instead.
+    Off,
 }
 
 impl Limits {
@@ -53,6 +67,7 @@ impl Limits {
             concurrent_starts: 4,
             drain: Duration::from_millis(stop.0),
             stop_budget: Duration::from_millis(stop.1),
+            cgroups: Cgroups::Auto,
         }
     }
 }
@@ -121,6 +136,10 @@ pub(super) struct RawLimits {
     #[schemars(extend("default" = "30s"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     stop_budget: Option<Span>,
+    /// Whether control groups hold children and enforce their limits: `auto` where the hub may make them, `off` never.
+    #[schemars(extend("default" = "auto"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cgroups: Option<Cgroups>,
 }
 
 /// How names of tools are made.
@@ -210,6 +229,7 @@ impl RawLimits {
                 defaults.stop_budget,
                 Duration::from_millis(500),
             ),
+            cgroups: self.cgroups.unwrap_or(defaults.cgroups),
         };
         if limits.drain >= limits.stop_budget {
             if budget_is_ours {
@@ -253,6 +273,7 @@ impl From<&Limits> for RawLimits {
             concurrent_starts: whole(limits.concurrent_starts),
             drain: Some(Span(limits.drain)),
             stop_budget: Some(Span(limits.stop_budget)),
+            cgroups: Some(limits.cgroups),
         }
     }
 }

@@ -39,7 +39,7 @@ pub use diff::{Changes, diff};
 pub use doors::{ADMIN_PORT, AdminDoor, HTTP_PORT, HttpDoor, Transport};
 pub use format::{OpenComment, strip_comments};
 pub use layers::Flags;
-pub use limits::{Limits, Names};
+pub use limits::{Cgroups, Limits, Names};
 pub use load::Loaded;
 pub use log::{Log, LogFormat};
 pub use mistakes::{ConfigError, Mistake};
@@ -51,8 +51,8 @@ pub use schema::schema_text;
 pub use secret::{MASK, Secret};
 pub use sensitive::{Argument, arguments, carries_password, is_token, looks_secret};
 pub use service::{
-    Command, EraChoice, Placement, Prefix, Replace, Restart, RestartPolicy, Service, Sharing, Source, Start, Timeouts,
-    ToolSettings, WhenDown,
+    Command, EraChoice, Placement, Prefix, Replace, Restart, RestartPolicy, Service, ServiceLimits, Sharing, Source,
+    Start, Timeouts, ToolSettings, WhenDown,
 };
 pub use storage::Storage;
 pub use watch::{Reload, Watcher};

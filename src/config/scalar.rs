@@ -294,6 +294,40 @@ impl Serialize for Size {
     }
 }
 
+/// A number of things that can be divided, kept in thousandths: `0.5`, `2`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Scalar")]
+pub(super) struct Thousandths(pub(super) u32);
+
+impl TryFrom<Scalar> for Thousandths {
+    type Error = String;
+
+    fn try_from(scalar: Scalar) -> Result<Self, Self::Error> {
+        let wanted = |found: &dyn fmt::Display| format!("expected a number such as `0.5` or `2`, found `{found}`");
+        let of = |number: f64| {
+            let thousandths = Duration::try_from_secs_f64(number).ok()?.as_millis();
+            u32::try_from(thousandths).ok().map(Self)
+        };
+        match scalar {
+            Scalar::Whole(value) => u32::try_from(value)
+                .ok()
+                .and_then(|value| value.checked_mul(1000))
+                .map(Self)
+                .ok_or_else(|| wanted(&value)),
+            Scalar::Fraction(value) => of(value).ok_or_else(|| wanted(&value)),
+            Scalar::Text(text) => text.trim().parse().ok().and_then(of).ok_or_else(|| wanted(&text)),
+            Scalar::Bool(value) => Err(wanted(&value)),
+            Scalar::Negative(value) => Err(wanted(&value)),
+        }
+    }
+}
+
+impl Serialize for Thousandths {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_f64(f64::from(self.0) / 1e3)
+    }
+}
+
 /// A list of texts, also written as one text with commas.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
@@ -351,6 +385,7 @@ schemas! {
     Whole => { "type": ["integer", "string"], "minimum": 0 },
     Span => { "type": ["string", "number"], "minimum": 0 },
     Size => { "type": ["string", "integer"], "minimum": 0 },
+    Thousandths => { "type": ["number", "string"], "minimum": 0 },
     Words => { "type": ["array", "string"], "items": { "type": ["string", "integer", "boolean"] } },
 }
 
@@ -401,6 +436,18 @@ mod tests {
         assert_eq!(size(json!(4096)), Some(4096));
         for bad in [json!("16 lots"), json!(-1), json!("99999999999GiB"), json!(true)] {
             assert_eq!(size(bad.clone()), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn parts_of_a_thing_in_every_spelling() {
+        let parts = |value| from_value::<Thousandths>(value).ok().map(|parts| parts.0);
+        assert_eq!(parts(json!(0.5)), Some(500));
+        assert_eq!(parts(json!("1.25")), Some(1250));
+        assert_eq!(parts(json!(2)), Some(2000));
+        assert_eq!(serde_json::to_value(Thousandths(500)).unwrap(), json!(0.5));
+        for bad in [json!(-1), json!(-0.5), json!("half"), json!(true), json!(1e12)] {
+            assert_eq!(parts(bad.clone()), None, "{bad}");
         }
     }
 

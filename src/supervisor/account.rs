@@ -9,7 +9,7 @@ use super::{
     LastExit, Reason, State,
     contract::{Handshake, Session},
     driver::{Cause, Driver, Happening, Running},
-    process::{self, SpawnError},
+    process::{self, Breach, Confinement, SpawnError},
     state::{Input, Phase, Rest, Step},
     stderr::{Drain, Redaction},
 };
@@ -26,7 +26,11 @@ impl<H: Handshake> Driver<H> {
         let spec = &self.spec;
         let tree = format!("{}/{}/{}", self.context.hub_id, spec.service, spec.unit);
         let (guard, tasks) = (&self.context.guard, &self.context.tasks);
-        let mut process = match process::spawn(&spec.command, guard, &tree, tasks) {
+        let confinement = Confinement {
+            limits: spec.limits,
+            cgroups: self.context.cgroups.as_deref(),
+        };
+        let mut process = match process::spawn(&spec.command, guard, &tree, confinement, tasks) {
             Ok(process) => process,
             Err(error) => {
                 self.note_spawn_error(&error);
@@ -47,6 +51,7 @@ impl<H: Handshake> Driver<H> {
             process,
             pid: None,
             exit: None,
+            breach: None,
             stderr_mark: self.stderr.mark(),
             stderr_ended: follow,
         });
@@ -133,12 +138,22 @@ impl<H: Handshake> Driver<H> {
     pub(super) fn describe_exit(&self) -> LastExit {
         let running = self.process.as_ref();
         let exit = running.and_then(|p| p.exit);
-        let reason = match (&self.cause, exit) {
+        let breach = running
+            .and_then(|p| p.breach)
+            .map(|breach| self.describe_breach(breach));
+        let asked = self.cause.as_ref().is_some_and(|cause| cause.reason == Reason::Stopped);
+        // What it did beyond its limits explains everything but an end that somebody wanted.
+        let cause = if asked || breach.is_none() {
+            &self.cause
+        } else {
+            &breach
+        };
+        let reason = match (cause, exit) {
             (Some(cause), _) => cause.reason,
             (None, Some(exit)) => Reason::of(exit),
             (None, None) => Reason::GuardLost,
         };
-        let detail = match (&self.cause, exit) {
+        let detail = match (cause, exit) {
             (Some(cause), Some(exit)) => format!("{} ({exit})", cause.text),
             (Some(cause), None) => cause.text.clone(),
             (None, Some(exit)) if !self.machine.was_ready => {
@@ -158,6 +173,23 @@ impl<H: Handshake> Driver<H> {
             asked: reason == Reason::Stopped,
             at: Instant::now(),
         }
+    }
+
+    fn describe_breach(&self, breach: Breach) -> Cause {
+        let limits = self.spec.limits;
+        let (reason, text) = match breach {
+            Breach::Oom => {
+                let mib = limits.memory.unwrap_or_default() >> 20;
+                let text = format!("needed more memory than the {mib} MiB of `limits.memory`");
+                (Reason::Oom, text)
+            }
+            Breach::Pids => {
+                let most = limits.pids.map(|most| format!("the {most} of `limits.pids`"));
+                let most = most.unwrap_or_else(|| "it may have".to_owned());
+                (Reason::Pids, format!("started more processes and threads than {most}"))
+            }
+        };
+        Cause { reason, text }
     }
 
     /// Keeps and logs how the process ended.

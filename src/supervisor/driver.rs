@@ -17,7 +17,7 @@ use super::{
     orders::Orders,
     permits::{Permit, Place},
     policy::Policy,
-    process::{Exit, Process, ProcessEvent},
+    process::{Breach, Exit, Process, ProcessEvent},
     state::{Action, At, Input, Phase, Rest},
     stderr::Tail,
 };
@@ -129,6 +129,8 @@ pub(super) struct Running {
     pub(super) process: Process,
     pub(super) pid: Option<u32>,
     pub(super) exit: Option<Exit>,
+    /// The limit it went over.
+    pub(super) breach: Option<Breach>,
     pub(super) stderr_mark: u64,
     pub(super) stderr_ended: watch::Receiver<bool>,
 }
@@ -247,6 +249,11 @@ impl<H: Handshake> Driver<H> {
                 self.process = None;
                 self.note_spawn_error(&error);
                 self.step(Input::SpawnFailed(error.kind));
+            }
+            ProcessEvent::Breached(breach) => {
+                if let Some(running) = &mut self.process {
+                    running.breach = running.breach.or(Some(breach));
+                }
             }
             ProcessEvent::Exited(exit) => {
                 self.hear_out(exit).await;

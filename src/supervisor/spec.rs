@@ -4,8 +4,11 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{LineSink, Permits, Policy, RestartPolicy};
-use crate::{config::ServiceName, lifecycle::Tasks};
+use super::{LineSink, Permits, Policy, RestartPolicy, process::Cgroups};
+use crate::{
+    config::{ServiceLimits, ServiceName},
+    lifecycle::Tasks,
+};
 
 /// The program of a unit. Never goes through a shell.
 #[derive(Clone, PartialEq, Eq)]
@@ -63,6 +66,8 @@ pub struct UnitSpec {
     pub unit: String,
     /// What to run.
     pub command: Command,
+    /// What each process may take.
+    pub limits: ServiceLimits,
     /// How long each step may take.
     pub timeouts: Timeouts,
     /// Whether to start again after an exit.
@@ -103,6 +108,7 @@ impl fmt::Debug for UnitSpec {
             .field("service", &self.service)
             .field("unit", &self.unit)
             .field("command", &self.command)
+            .field("limits", &self.limits)
             .field("timeouts", &self.timeouts)
             .field("restart", &self.restart)
             .field("start", &self.start)
@@ -122,6 +128,8 @@ pub struct UnitContext {
     pub guard: PathBuf,
     /// Marks the process trees of this hub; unique per run, no `/` in it.
     pub hub_id: Arc<str>,
+    /// Where control groups of their processes are made, if they can be.
+    pub cgroups: Option<Arc<Cgroups>>,
     /// Retires every unit when cancelled.
     pub stop: CancellationToken,
     /// The longest that drain and stop may take together.
@@ -137,6 +145,7 @@ impl UnitContext {
             permits: Permits::new(4),
             guard,
             hub_id: format!("{:016x}", rand::random::<u64>()).into(),
+            cgroups: None,
             stop_budget: Duration::from_secs(30),
         }
     }

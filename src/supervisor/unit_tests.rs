@@ -26,7 +26,7 @@ use super::{
     process::tests::{alive, guard_host, shell, until},
 };
 use crate::{
-    config::ServiceName,
+    config::{ServiceLimits, ServiceName},
     lifecycle::{Ending, Tasks},
 };
 
@@ -107,6 +107,7 @@ fn spec(script: &str) -> UnitSpec {
         service: ServiceName::new("test").unwrap(),
         unit: "only".to_owned(),
         command: shell(script),
+        limits: ServiceLimits::default(),
         timeouts: Timeouts {
             start: SOON,
             drain: SOON,

@@ -109,6 +109,7 @@ fn check(raw: RawService, name: ServiceName, at: &KeyPath, context: &mut Context
             mistakes,
         ),
         restart: restart(&raw.restart.unwrap_or_default(), &at.join("restart"), mistakes),
+        limits: raw.limits.unwrap_or_default().check(&at.join("limits"), mistakes),
         name,
         source: source?,
     };

@@ -1,10 +1,12 @@
 //! Section `services`: what each service is and how it is kept running.
 
 mod checks;
+mod limits;
 mod raw;
 mod types;
 
 pub(super) use checks::{Context, check_services};
+pub use limits::ServiceLimits;
 pub(super) use raw::RawService;
 pub use types::{
     Command, EraChoice, Placement, Prefix, Replace, Restart, RestartPolicy, Service, Sharing, Source, Start, Timeouts,

@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::types::{
-    Command, EraChoice, Placement, Prefix, Replace, Restart, RestartPolicy, Service, Sharing, Source, Start, Timeouts,
-    ToolSettings, WhenDown,
+use super::{
+    limits::{RawServiceLimits, ServiceLimits},
+    types::{
+        Command, EraChoice, Placement, Prefix, Replace, Restart, RestartPolicy, Service, Sharing, Source, Start,
+        Timeouts, ToolSettings, WhenDown,
+    },
 };
 use crate::config::{
     scalar::{Span, Switch, Text, Whole, Words},
@@ -95,6 +98,9 @@ pub(in crate::config) struct RawService {
     /// What happens when it exits by itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) restart: Option<RawRestart>,
+    /// What one process of it may take, with all that it starts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) limits: Option<RawServiceLimits>,
 }
 
 /// A server that comes with the hub.
@@ -186,6 +192,7 @@ impl From<&Service> for RawService {
             tools: (!service.tools.is_empty()).then(|| service.tools.iter().map(tool).collect()),
             timeouts: Some(RawTimeouts::from(&service.timeouts)),
             restart: Some(RawRestart::from(&service.restart)),
+            limits: (service.limits != ServiceLimits::default()).then(|| RawServiceLimits::from(&service.limits)),
             ..command.map(Self::from).unwrap_or_default()
         }
     }

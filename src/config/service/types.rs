@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::limits::ServiceLimits;
 use crate::config::{name::ServiceName, secret::Secret, sensitive};
 
 /// One MCP server registered here.
@@ -40,6 +41,8 @@ pub struct Service {
     pub timeouts: Timeouts,
     /// What happens when it exits by itself.
     pub restart: Restart,
+    /// What each process of it may take.
+    pub limits: ServiceLimits,
 }
 
 impl Service {
@@ -61,6 +64,7 @@ impl Service {
             when_down: WhenDown::Keep,
             tools: BTreeMap::new(),
             restart: Restart::default(),
+            limits: ServiceLimits::default(),
         }
     }
 

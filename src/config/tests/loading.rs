@@ -45,19 +45,49 @@ fn each_layer_wins_over_the_one_before() {
 }
 
 #[test]
+fn limits_of_a_service_in_every_spelling() {
+    let place = Place::with(
+        "mcpvisor.yaml",
+        "limits: {cgroups: \"off\"}\n\
+         services:\n\
+         \x20 a: {command: x, limits: {memory: 512MiB, pids: 256, open_files: 1024, cpus: 0.5}}\n\
+         \x20 b: {command: x, limits: {memory: \"4194304\"}}\n",
+    )
+    .set("MCPVISOR_SERVICES__B__LIMITS__CPUS", "2");
+    let config = place.config();
+    assert_eq!(config.limits.cgroups, Cgroups::Off);
+    let limits: Vec<_> = config.services.values().map(|service| service.limits).collect();
+    let wanted = [
+        ServiceLimits {
+            memory: Some(512 << 20),
+            pids: Some(256),
+            open_files: Some(1024),
+            cpus: Some(500),
+        },
+        ServiceLimits {
+            memory: Some(4 << 20),
+            cpus: Some(2000),
+            ..ServiceLimits::default()
+        },
+    ];
+    assert_eq!(limits, wanted);
+}
+
+#[test]
 fn every_mistake_is_told_at_once_with_its_place() {
     let place = Place::with(
         "mcpvisor.yaml",
         "http: {port: 70000, hots: x}\n\
          transprot: both\n\
-         limits: {max_line_bytes: 1GiB, drain: soon}\n\
+         limits: {max_line_bytes: 1GiB, drain: soon, cgroups: maybe}\n\
          services:\n\
          \x20 good: {command: x}\n\
          \x20 git hub: {command: x}\n\
          \x20 broken: {comand: x, start: sometimes, timeouts: {call: []}}\n\
          \x20 remote: {url: \"https://example.org/mcp\"}\n\
          \x20 shell: {command: npx -y thing}\n\
-         \x20 empty: {}\n",
+         \x20 empty: {}\n\
+         \x20 greedy: {command: x, limits: {memory: 1MiB, pids: 0, open_files: 9, cpus: 0.001, disk: 1GiB}}\n",
     )
     .set("MCPVISOR_LOG__FORMAT", "jsn");
     let mut found = place.mistakes();
@@ -67,6 +97,7 @@ fn every_mistake_is_told_at_once_with_its_place() {
         [
             "http.hots: unknown key; did you mean `host`? (mcpvisor.yaml)",
             "http.port: a port lies between 0 and 65535, 70000 does not (mcpvisor.yaml)",
+            "limits.cgroups: expected one of `auto`, `off`, found `maybe` (mcpvisor.yaml)",
             "limits.drain: expected a length of time such as `500ms`, `30s`, `5m` or `2h`, found `soon` (mcpvisor.yaml)",
             "limits.max_line_bytes: lies between 1KiB and 64MiB, 1GiB does not (mcpvisor.yaml)",
             "log.format: expected one of `text`, `json`, found `jsn`; did you mean `json`? (MCPVISOR_LOG__FORMAT in the environment)",
@@ -75,6 +106,11 @@ fn every_mistake_is_told_at_once_with_its_place() {
             "services.broken.timeouts.call: expected a single value, found a list (mcpvisor.yaml)",
             "services.empty: needs a `command`: the program to run (mcpvisor.yaml)",
             "services.git hub: a name has only letters, digits, `-` and single `_`, not ' '; did you mean `git-hub`? (mcpvisor.yaml)",
+            "services.greedy.limits.cpus: lies between 0.01 and 8192 (mcpvisor.yaml)",
+            "services.greedy.limits.disk: unknown key; known here: `memory`, `pids`, `open_files`, `cpus` (mcpvisor.yaml)",
+            "services.greedy.limits.memory: lies between 4MiB and 1048576GiB (mcpvisor.yaml)",
+            "services.greedy.limits.open_files: lies between 16 and 1073741824 (mcpvisor.yaml)",
+            "services.greedy.limits.pids: lies between 1 and 4194304 (mcpvisor.yaml)",
             "services.remote.url: remote servers are not supported in this version; remove it or set `enabled: false` (mcpvisor.yaml)",
             "services.shell.command: is one program, not a shell line; write `command: npx` and `args: [-y, thing]` (mcpvisor.yaml)",
             "transprot: unknown key; did you mean `transport`? (mcpvisor.yaml)",

@@ -2,7 +2,7 @@
 //! touches no data (the server has the pipes themselves), sleeps in one `poll`, and ends the tree
 //! when the server ends, when told to, and when the hub is gone in whatever way.
 //!
-//! It runs in the hub's own program before any runtime or thread exists, as `__guard FD -- PROGRAM ARG…`.
+//! It runs in the hub's own program before any runtime or thread exists, as `__guard FD [LIMIT…] -- PROGRAM ARG…`.
 
 use std::{
     collections::BTreeSet,
@@ -32,7 +32,9 @@ use nix::{
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 
 use super::{
-    Exit, tree,
+    Exit,
+    cgroup::{Cage, Order},
+    tree,
     wire::{KILL, Report, TERMINATE},
 };
 
@@ -40,22 +42,28 @@ use super::{
 const KILL_LIMIT: Duration = Duration::from_secs(15);
 /// The soft limit of open files that servers expect; some walk through every number up to it.
 const SERVER_FILES: u64 = 1024;
+/// How long the kernel is given to kill a tree by its control group before we look for what is left.
+const GROUP_KILL: Duration = Duration::from_millis(50);
+/// Added to the number of an error that came of entering a control group, between fork and exec, where there is no other way
+/// to tell it from one of the program's.
+const ENTERING: i32 = 1 << 16;
 /// Exit code of a guard that could not do its work.
 const BROKEN: u8 = 125;
 
 /// Runs as the guard; `args` is what follows `__guard` on the command line. Returns when nothing of
 /// the server is left.
 pub fn run(args: &[OsString]) -> ExitCode {
-    let Some((control, command)) = parse(args) else {
+    let Some((control, order, command)) = parse(args) else {
         return ExitCode::from(64);
     };
-    let Ok(mut guard) = Guard::set_up(control) else {
+    let Ok(mut guard) = Guard::set_up(control, order) else {
         return ExitCode::from(BROKEN);
     };
     match guard.spawn(command) {
         Ok(()) => guard.watch(),
         Err(error) => {
             let errno = error.raw_os_error().unwrap_or(Errno::UnknownErrno as i32);
+            guard.cage.remove();
             guard.report(Report::Failed(errno));
             ExitCode::from(BROKEN)
         }
@@ -63,19 +71,20 @@ pub fn run(args: &[OsString]) -> ExitCode {
 }
 
 #[expect(unsafe_code, reason = "the number is all that a process can be given of a file")]
-fn parse(args: &[OsString]) -> Option<(UnixStream, &[OsString])> {
-    let [fd, dashes, command @ ..] = args else {
-        return None;
-    };
-    let fd: i32 = fd.to_str()?.parse().ok()?;
-    if dashes != "--" || command.is_empty() || fd < 3 {
+fn parse(args: &[OsString]) -> Option<(UnixStream, Order, &[OsString])> {
+    let (fd, rest) = args.split_first()?;
+    let dashes = rest.iter().position(|arg| arg == "--")?;
+    let (order, rest) = rest.split_at_checked(dashes)?;
+    let (_dashes, command) = rest.split_first()?;
+    let (fd, order): (i32, _) = (fd.to_str()?.parse().ok()?, Order::from_args(order)?);
+    if command.is_empty() || fd < 3 {
         return None;
     }
     // SAFETY: the hub left exactly this file open for us, nothing in this process has taken it yet, and `fcntl` refuses
     // a number that is not open.
     let control = unsafe { OwnedFd::from_raw_fd(fd) };
     fcntl(&control, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).ok()?;
-    Some((UnixStream::from(control), command))
+    Some((UnixStream::from(control), order, command))
 }
 
 struct Guard {
@@ -83,13 +92,15 @@ struct Guard {
     control: UnixStream,
     /// Readable after a child of ours has ended.
     child_ended: UnixStream,
+    /// What holds the server to its limits.
+    cage: Cage,
     server: Option<Pid>,
     /// How the server ended, once it has.
     exit: Option<Exit>,
 }
 
 impl Guard {
-    fn set_up(control: UnixStream) -> io::Result<Self> {
+    fn set_up(control: UnixStream, order: Order) -> io::Result<Self> {
         close_leaked(control.as_raw_fd());
         control.set_nonblocking(true)?;
         // A session of our own: signals from the hub's terminal are the hub's business. Fails only for a
@@ -105,32 +116,32 @@ impl Guard {
         child_ended.set_nonblocking(true)?;
         signal_hook::low_level::pipe::register(SIGCHLD, wake)?;
         limit_resources();
-        Ok(Self {
+        let (cage, trouble) = Cage::build(order);
+        let guard = Self {
             control,
             child_ended,
+            cage,
             server: None,
             exit: None,
-        })
+        };
+        if let Some(errno) = trouble.and_then(|error| error.raw_os_error()) {
+            guard.report(Report::Loose(errno));
+        }
+        Ok(guard)
     }
 
-    #[expect(
-        unsafe_code,
-        clippy::disallowed_methods,
-        reason = "the server has to ask for its own death signal between fork and exec; this is where servers are spawned"
-    )]
     fn spawn(&mut self, command: &[OsString]) -> io::Result<()> {
-        let (program, args) = command
-            .split_first()
-            .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
-        let mut server = Command::new(program);
-        server.args(args).process_group(0);
-        let guard = getpid();
-        // SAFETY: `prctl` and `getppid` are plain system calls, allowed between fork and exec.
-        unsafe {
-            server.pre_exec(move || die_with(guard));
+        let mut server = self.start(command);
+        if let Err(error) = &server
+            && let Some(errno) = error.raw_os_error().and_then(|errno| errno.checked_sub(ENTERING))
+            && errno >= 0
+        {
+            // Rather watched than not at all.
+            self.cage.dissolve();
+            self.report(Report::Loose(errno));
+            server = self.start(command);
         }
-        let server: Child = server.spawn()?;
-        let pid = server.id();
+        let pid = server?.id();
         self.server = i32::try_from(pid).ok().map(Pid::from_raw);
         // Our copies of the pipes would keep them open after the server closed its own.
         let null = File::options().read(true).write(true).open("/dev/null")?;
@@ -141,25 +152,66 @@ impl Guard {
         Ok(())
     }
 
+    #[expect(
+        unsafe_code,
+        clippy::disallowed_methods,
+        reason = "the server has to ask for its own death signal between fork and exec; this is where servers are spawned"
+    )]
+    fn start(&self, command: &[OsString]) -> io::Result<Child> {
+        let (program, args) = command
+            .split_first()
+            .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+        let mut server = Command::new(program);
+        server.args(args).process_group(0);
+        let doors = self.cage.doors().map_err(|error| entering(&error))?;
+        let (guard, files) = (getpid(), self.cage.open_files());
+        // SAFETY: these are plain system calls on what exists already, allowed between fork and exec.
+        unsafe {
+            server.pre_exec(move || {
+                die_with(guard)?;
+                enter(&doors).map_err(|error| entering(&error))?;
+                limit_files(files)
+            });
+        }
+        server.spawn()
+    }
+
     /// Sleeps until something happens; returns when nothing of the server is left.
     fn watch(mut self) -> ExitCode {
-        loop {
-            let mut ready = [
-                PollFd::new(self.control.as_fd(), PollFlags::POLLIN),
-                PollFd::new(self.child_ended.as_fd(), PollFlags::POLLIN),
-            ];
-            match poll(&mut ready, PollTimeout::NONE) {
-                Ok(_) | Err(Errno::EINTR) => {}
-                // Without it we would be blind; the tree must not outlive our sight.
-                Err(_) => break,
-            }
+        // A guard that can't sleep is blind; the tree must not outlive its sight.
+        while let Ok(alarmed) = self.sleep() {
             self.reap();
             if self.exit.is_some() || !self.obey() {
+                break;
+            }
+            if let Some(breach) = self.cage.look(alarmed, descendants_by_children) {
+                self.report(Report::Breached(breach));
                 break;
             }
         }
         self.kill_tree();
         self.end()
+    }
+
+    /// Until there is something to do; whether the kernel refused the server a process.
+    fn sleep(&self) -> io::Result<bool> {
+        let mut ready = vec![
+            PollFd::new(self.control.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.child_ended.as_fd(), PollFlags::POLLIN),
+        ];
+        let alarm = self.cage.alarm().map(|alarm| PollFd::new(alarm, PollFlags::POLLPRI));
+        ready.extend(alarm);
+        let until_look = self.cage.until_look();
+        let limit = until_look.map_or(PollTimeout::NONE, |wait| {
+            // Not a millisecond too early, or we would spin.
+            PollTimeout::try_from(wait.as_millis() + 1).unwrap_or(PollTimeout::MAX)
+        });
+        match poll(&mut ready, limit) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let alarmed = ready.get(2).and_then(PollFd::any);
+        Ok(alarmed.unwrap_or_default())
     }
 
     /// Does what the hub says; `false` when that is to kill, or when it is gone.
@@ -206,6 +258,9 @@ impl Guard {
             };
             if Some(pid) == self.server {
                 self.exit = Some(exit);
+                if let Some(breach) = self.cage.verdict(exit) {
+                    self.report(Report::Breached(breach));
+                }
                 // At once: what the server left may take a while.
                 self.report(Report::Exited(exit));
             }
@@ -217,13 +272,16 @@ impl Guard {
     fn kill_tree(&mut self) {
         let begun = Instant::now();
         let mut pause = 1;
+        let by_group = self.cage.kill();
         while self.reap() {
             if begun.elapsed() > KILL_LIMIT {
                 let left = descendants().len();
                 self.report(Report::Left(u32::try_from(left).unwrap_or(u32::MAX)));
-                return;
+                break;
             }
-            tree::freeze_and_kill(descendants);
+            if !by_group || begun.elapsed() > GROUP_KILL {
+                tree::freeze_and_kill(descendants);
+            }
             if !cfg!(target_os = "linux")
                 && let Some(server) = self.server
             {
@@ -234,6 +292,7 @@ impl Guard {
             let _interrupted = poll(&mut ended, PollTimeout::from(pause));
             pause = (pause * 2).min(50_u8);
         }
+        self.cage.remove();
     }
 
     /// Ends as the server did, for whoever looks at us.
@@ -256,6 +315,28 @@ impl Guard {
 
 fn descendants() -> BTreeSet<i32> {
     tree::below(getpid().as_raw(), &tree::processes())
+}
+
+/// The same, read in a way that costs little where the tree is small.
+fn descendants_by_children() -> BTreeSet<i32> {
+    tree::children_below(getpid().as_raw()).unwrap_or_else(descendants)
+}
+
+/// Between fork and exec: becomes a member of every group.
+fn enter(doors: &[File]) -> io::Result<()> {
+    doors.iter().try_for_each(|mut door| door.write_all(b"0"))
+}
+
+fn entering(error: &io::Error) -> io::Error {
+    io::Error::from_raw_os_error(ENTERING + error.raw_os_error().unwrap_or_default())
+}
+
+/// Between fork and exec: the configured limit of open files, which a program without the rights of root can't raise.
+fn limit_files(limit: Option<u64>) -> io::Result<()> {
+    let Some(limit) = limit else { return Ok(()) };
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    let limit = limit.min(hard);
+    Ok(setrlimit(Resource::RLIMIT_NOFILE, limit, limit)?)
 }
 
 /// Between fork and exec: the kernel kills the server when its guard dies. Another reason to be single-threaded: the death

@@ -2,6 +2,7 @@
 //! whole tree when the server ends, when it is told to, and when the hub is gone.
 
 mod census;
+mod cgroup;
 mod environment;
 mod exit;
 pub mod guard;
@@ -14,10 +15,11 @@ mod tree;
 mod wire;
 
 pub use census::{Known, Member, census};
+pub use cgroup::{Breach, Cgroups};
 pub use environment::{TREE_MARK, inherited};
 pub use exit::Exit;
 pub use reaper::reap;
-pub use spawn::{Process, ProcessEvent, SpawnError, raise_file_limit, spawn};
+pub use spawn::{Confinement, Process, ProcessEvent, SpawnError, raise_file_limit, spawn};
 pub use strays::{Quarry, Swept, become_subreaper, sweep};
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::{
         fd::{AsFd, AsRawFd, OwnedFd},
         unix::process::CommandExt,
     },
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -32,7 +32,7 @@ use tokio::{
 };
 
 use super::{
-    Exit, TREE_MARK,
+    Breach, Cgroups, Exit, TREE_MARK, cgroup,
     guards::Guards,
     inherited, program, strays,
     strays::{Quarry, Swept},
@@ -40,6 +40,7 @@ use super::{
     wire::{KILL, Report, TERMINATE},
 };
 use crate::{
+    config::ServiceLimits,
     lifecycle::Tasks,
     supervisor::{ChildIo, Command, state::ExitKind},
 };
@@ -61,6 +62,8 @@ pub enum ProcessEvent {
     Spawned(u32),
     /// It could not be started; nothing of it is left, and nothing more follows.
     Failed(SpawnError),
+    /// It went over this limit; its end follows.
+    Breached(Breach),
     /// It ended; what it left is being killed.
     Exited(Exit),
     /// Nothing of it is left, and nothing more follows.
@@ -105,17 +108,32 @@ impl Process {
     }
 }
 
+/// What a server may take, and what holds it to that.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Confinement<'a> {
+    /// Its limits.
+    pub limits: ServiceLimits,
+    /// Where its control groups are made; without them its guard looks after the limits.
+    pub cgroups: Option<&'a Cgroups>,
+}
+
 /// Starts `command` under the guard program `guard`, marked as part of `tree` (`hub/service/unit`).
 /// Takes about a millisecond, in which the calling thread is blocked.
 ///
 /// # Errors
 /// When not even the guard could be started. What happens to the server itself comes as an event.
-pub fn spawn(command: &Command, guard: &Path, tree: &str, tasks: &Tasks) -> Result<Process, SpawnError> {
+pub fn spawn(
+    command: &Command,
+    guard: &Path,
+    tree: &str,
+    confinement: Confinement<'_>,
+    tasks: &Tasks,
+) -> Result<Process, SpawnError> {
     if let Some(reason) = program::missing_folder(command) {
         let kind = ExitKind::Misconfigured;
         return Err(SpawnError { reason, kind });
     }
-    let started = start_guard(command, guard, tree).map_err(|error| SpawnError {
+    let started = start_guard(command, guard, tree, confinement).map_err(|error| SpawnError {
         reason: format!("the guard process could not be started: {error}"),
         kind: ExitKind::Failure,
     })?;
@@ -130,6 +148,7 @@ pub fn spawn(command: &Command, guard: &Path, tree: &str, tasks: &Tasks) -> Resu
         path: started.path,
         command: command.clone(),
         mark: started.mark,
+        groups: started.groups,
     };
     tasks.spawn("unit.process", watch.run());
     Ok(Process {
@@ -148,12 +167,14 @@ struct Started {
     stderr: pipe::Receiver,
     path: Option<String>,
     mark: String,
+    groups: Vec<PathBuf>,
 }
 
-fn start_guard(command: &Command, guard: &Path, tree: &str) -> io::Result<Started> {
+fn start_guard(command: &Command, guard: &Path, tree: &str, confinement: Confinement<'_>) -> io::Result<Started> {
     /// Tells the trees of one unit's processes apart.
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let mark = format!("{tree}/{}/", NUMBER.fetch_add(1, Ordering::Relaxed));
+    let order = Cgroups::order(confinement.cgroups, &confinement.limits, &mark);
     let (stdin_read, stdin) = io::pipe()?;
     let (stdout, stdout_write) = io::pipe()?;
     let (stderr, stderr_write) = io::pipe()?;
@@ -173,6 +194,7 @@ fn start_guard(command: &Command, guard: &Path, tree: &str) -> io::Result<Starte
         .arg0("mcpvisor")
         .arg("__guard")
         .arg(guards_end.as_raw_fd().to_string())
+        .args(order.to_args())
         .arg("--")
         .arg(&command.program)
         .args(&command.args)
@@ -195,6 +217,7 @@ fn start_guard(command: &Command, guard: &Path, tree: &str) -> io::Result<Starte
         stderr: pipe::Receiver::from_owned_fd(stderr.into())?,
         path,
         mark,
+        groups: order.paths(),
     })
 }
 
@@ -225,6 +248,7 @@ struct Watch {
     path: Option<String>,
     command: Command,
     mark: String,
+    groups: Vec<PathBuf>,
 }
 
 impl Watch {
@@ -234,6 +258,14 @@ impl Watch {
             match report {
                 Report::Spawned(pid) => self.tell(ProcessEvent::Spawned(pid)).await,
                 Report::Failed(errno) => failed = Some(errno),
+                Report::Breached(breach) => self.tell(ProcessEvent::Breached(breach)).await,
+                Report::Loose(errno) => {
+                    let error = io::Error::from_raw_os_error(errno);
+                    tracing::warn!(
+                        %error, program = %self.command.program,
+                        "could not be put into control groups; its limits are looked after twice a second"
+                    );
+                }
                 Report::Exited(exit) => {
                     exited = true;
                     self.tell(ProcessEvent::Exited(exit)).await;
@@ -280,8 +312,17 @@ impl Watch {
 
     /// The guard was killed: what the kernel did not kill with it is ours to find.
     async fn sweep(&self) {
-        let (mark, guard) = (self.mark.clone(), self.guard_id);
-        let swept = tokio::task::spawn_blocking(move || strays::sweep(Quarry::Lost { mark: &mark, guard })).await;
+        let (mark, guard, groups) = (self.mark.clone(), self.guard_id, self.groups.clone());
+        let swept = tokio::task::spawn_blocking(move || {
+            // What is in its groups is its own beyond doubt, and goes in one go where the kernel can do that.
+            let in_groups = cgroup::clear(&groups);
+            let swept = strays::sweep(Quarry::Lost { mark: &mark, guard });
+            Swept {
+                killed: in_groups + swept.killed,
+                ..swept
+            }
+        });
+        let swept = swept.await;
         let Swept { killed, left } = swept.unwrap_or_default();
         if killed > 0 {
             tracing::warn!(killed, left, program = %self.command.program, "killed what a lost guard left");

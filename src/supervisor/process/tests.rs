@@ -14,7 +14,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Exit, Process, ProcessEvent, spawn, tree};
+use super::{Confinement, Exit, Process, ProcessEvent, spawn, tree};
 use crate::{
     lifecycle::Tasks,
     supervisor::{Command, state::ExitKind},
@@ -59,7 +59,15 @@ pub(in crate::supervisor) async fn until(limit: Duration, what: &str, holds: imp
 }
 
 fn start(command: &Command) -> Process {
-    spawn(command, &guard_host(), "hub/service/unit", &Tasks::default()).unwrap()
+    let tasks = Tasks::default();
+    spawn(
+        command,
+        &guard_host(),
+        "hub/service/unit",
+        Confinement::default(),
+        &tasks,
+    )
+    .unwrap()
 }
 
 async fn next(process: &mut Process) -> ProcessEvent {
@@ -69,7 +77,8 @@ async fn next(process: &mut Process) -> ProcessEvent {
 async fn spawned(process: &mut Process) -> u32 {
     match next(process).await {
         ProcessEvent::Spawned(pid) => pid,
-        other @ (ProcessEvent::Failed(_) | ProcessEvent::Exited(_) | ProcessEvent::Gone) => {
+        other
+        @ (ProcessEvent::Failed(_) | ProcessEvent::Breached(_) | ProcessEvent::Exited(_) | ProcessEvent::Gone) => {
             panic!("{other:?}")
         }
     }
@@ -234,7 +243,14 @@ async fn what_cannot_be_started_is_told_clearly() {
         cwd: Some("/no/such/folder".into()),
         ..shell("")
     };
-    let error = spawn(&nowhere, &guard_host(), "hub/service/unit", &Tasks::default()).unwrap_err();
+    let error = spawn(
+        &nowhere,
+        &guard_host(),
+        "hub/service/unit",
+        Confinement::default(),
+        &Tasks::default(),
+    )
+    .unwrap_err();
     assert_eq!(error.kind, ExitKind::Misconfigured);
 }
 

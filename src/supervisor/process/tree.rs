@@ -78,6 +78,26 @@ pub(super) fn below(root: i32, all: &[Listed]) -> BTreeSet<i32> {
     found
 }
 
+/// Everything below `root`, by the lists of children that each thread has: cheap where the tree is small, but it may miss
+/// what moves meanwhile. `None` if the kernel keeps no such lists.
+pub(super) fn children_below(root: i32) -> Option<BTreeSet<i32>> {
+    let (mut found, mut next) = (BTreeSet::new(), vec![root]);
+    std::fs::metadata(format!("/proc/{root}/task/{root}/children")).ok()?;
+    while let Some(parent) = next.pop() {
+        let threads = std::fs::read_dir(format!("/proc/{parent}/task"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        for thread in threads {
+            // Gone between listing and reading is the same as not listed.
+            let children = std::fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+            let children = children.split_ascii_whitespace().filter_map(|pid| pid.parse().ok());
+            next.extend(children.filter(|child| found.insert(*child)));
+        }
+    }
+    Some(found)
+}
+
 /// Stops what `find` finds until it finds nothing new, so that nothing forks on, then kills it all. Returns what it killed.
 pub(super) fn freeze_and_kill(find: impl Fn() -> BTreeSet<i32>) -> BTreeSet<i32> {
     /// A tree that forks faster than it is stopped is killed as far as it is known; the caller comes back for the rest.
@@ -117,6 +137,22 @@ mod tests {
         assert_eq!(process.started, 123_456);
         assert!(alive && !parse(42, &stat.replace(" S ", " Z ")).unwrap().1);
         assert_eq!(parse(42, "42"), None);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a child to be found")]
+    fn children_are_found_without_a_look_at_everybody() {
+        let mut child = std::process::Command::new("cat")
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let own = i32::try_from(std::process::id()).unwrap();
+        let (found, pid) = (children_below(own).unwrap(), i32::try_from(child.id()).unwrap());
+        assert!(found.contains(&pid), "{found:?}");
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        assert!(!children_below(own).unwrap().contains(&pid));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What hub and guard tell each other over their socket: lines from the guard, single bytes from the
 //! hub. The socket is also the lifeline: its end, however it comes about, kills the tree.
 
-use super::Exit;
+use super::{Breach, Exit};
 
 /// SIGTERM and SIGCONT to the server's process group.
 pub(super) const TERMINATE: u8 = b't';
@@ -19,6 +19,10 @@ pub(super) enum Report {
     Exited(Exit),
     /// So many processes could not be killed.
     Left(u32),
+    /// The server went over this limit; its end follows.
+    Breached(Breach),
+    /// Not every control group could be made or entered; the system's error number.
+    Loose(i32),
 }
 
 impl Report {
@@ -30,6 +34,8 @@ impl Report {
             Self::Exited(Exit::Signal(signal)) => format!("killed {signal}\n"),
             Self::Exited(Exit::GuardLost) => "lost 0\n".to_owned(),
             Self::Left(count) => format!("left {count}\n"),
+            Self::Breached(breach) => format!("breached {breach}\n"),
+            Self::Loose(errno) => format!("loose {errno}\n"),
         }
     }
 
@@ -42,6 +48,8 @@ impl Report {
             "killed" => number.parse().ok().map(|signal| Self::Exited(Exit::Signal(signal))),
             "lost" => Some(Self::Exited(Exit::GuardLost)),
             "left" => number.parse().ok().map(Self::Left),
+            "breached" => Breach::from_word(number).map(Self::Breached),
+            "loose" => number.parse().ok().map(Self::Loose),
             _ => None,
         }
     }
@@ -60,6 +68,9 @@ mod tests {
             Report::Exited(Exit::Signal(15)),
             Report::Exited(Exit::GuardLost),
             Report::Left(3),
+            Report::Breached(Breach::Oom),
+            Report::Breached(Breach::Pids),
+            Report::Loose(13),
         ] {
             assert_eq!(Report::from_line(&report.to_line()), Some(report));
         }
