@@ -8,7 +8,9 @@ use crate::{
     config::{self, ServiceName},
     jsonrpc::Message,
     supervisor::State,
-    upstream::{Connection, EraVerdict, Introduction, ListKind, Listener, Offers, Service, ServiceEvents, Variant},
+    upstream::{
+        Connection, EraVerdict, Introduction, ListKind, Listener, Offers, Service, ServiceEvents, Variant, Wishes,
+    },
 };
 
 /// Keeps what is worth keeping over a restart. Called from reading tasks: must not block.
@@ -78,21 +80,23 @@ impl ServiceEvents for GatewayEvents {
         }
     }
 
+    fn wishes(&self, service: &Service, variant: Variant) -> Wishes {
+        self.gateway.wishes(service, variant)
+    }
+
     fn verdict(&self, service: &config::Service, verdict: EraVerdict) {
         if let Some(keeper) = self.keeper.get() {
             keeper.keep_eras(service, verdict);
         }
     }
 
-    fn state(&self, service: &ServiceName, variant: Variant, state: State) {
+    fn state(&self, service: &ServiceName, _: Variant, state: State) {
         let Some(running) = self.gateway.shared.services.get(service) else {
             return;
         };
         self.gateway.note_presence(&running);
         if state == State::Ready {
-            for connection in running.live().iter().filter(|live| live.variant() == variant) {
-                self.gateway.watch_again(connection);
-            }
+            self.gateway.watch_again(&running);
         }
     }
 }
@@ -102,9 +106,7 @@ impl Gateway {
     /// what clients watch.
     pub(super) fn took_over(&self, service: &Service) {
         self.note_presence(service);
-        for connection in service.live() {
-            self.watch_again(&connection);
-        }
+        self.watch_again(service);
     }
 
     /// A service that rests is up: the next call starts it.
@@ -113,16 +115,6 @@ impl Gateway {
         let presence = if up { Presence::Up } else { Presence::Down };
         if self.catalog().set_presence(service.name(), presence) {
             fanout::lists_changed(self, service.name(), &ListKind::ALL);
-        }
-    }
-
-    fn watch_again(&self, connection: &Arc<Connection>) {
-        let uris = self
-            .shared
-            .subscriptions
-            .uris(connection.service(), connection.variant());
-        if !uris.is_empty() {
-            self.watch_upstream(connection, &uris);
         }
     }
 }

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Client, ClientId, Opening, Reply, caller::Caller, client::Cancel, complete, fanout, forward, greet, listen,
-    listen::Listens, lists, logging, server_requests, services::Services, subscriptions, subscriptions::Subscriptions,
+    listen::Listens, lists, logging, server_requests, services::Services, subscriptions::Subscriptions, watch,
 };
 use crate::{
     catalog::{Audience, Catalog, Scope},
@@ -188,12 +188,8 @@ impl Gateway {
             (Era::Legacy, method::INITIALIZE) => greet::initialize(self, client, &request),
             (Era::Legacy, method::PING) => Reply::ok(greet::empty_result(&request)),
             (Era::Legacy, method::SET_LEVEL) => logging::set_level(self, &caller, &request),
-            (Era::Legacy, method::RESOURCES_SUBSCRIBE) => {
-                subscriptions::subscribe(self, &caller, &request, &params).await
-            }
-            (Era::Legacy, method::RESOURCES_UNSUBSCRIBE) => {
-                subscriptions::unsubscribe(self, &caller, &request, &params)
-            }
+            (Era::Legacy, method::RESOURCES_SUBSCRIBE) => watch::subscribe(self, &caller, &request, &params).await,
+            (Era::Legacy, method::RESOURCES_UNSUBSCRIBE) => watch::unsubscribe(self, &caller, &request, &params),
             (Era::Modern, method::DISCOVER) => greet::discover(self, &caller, &request),
             (Era::Modern, method::LISTEN) => listen::listen(self, &caller, &request).await,
             (

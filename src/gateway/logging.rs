@@ -5,9 +5,10 @@ use std::sync::Arc;
 use super::{Gateway, Reply, caller::Caller, greet::empty_result};
 use crate::{
     catalog::Scope,
+    config::ServiceName,
     jsonrpc::{Message, text_of},
-    mcp::{Answered, Era, ErrorAnswer, LogLevel, field, method},
-    upstream::Connection,
+    mcp::{Answered, ErrorAnswer, LogLevel, field},
+    upstream::{Connection, Variant},
 };
 
 /// `logging/setLevel`: remembered for the client, and passed on where it asks for more than the connection logs.
@@ -29,7 +30,7 @@ pub(super) fn set_level(gateway: &Gateway, caller: &Caller, request: &Message) -
         };
         if in_scope {
             for connection in service.live() {
-                ask_for(&connection, level);
+                connection.log_from(level);
             }
         }
     }
@@ -39,28 +40,21 @@ pub(super) fn set_level(gateway: &Gateway, caller: &Caller, request: &Message) -
 /// Before a call: the connection logs at least what this caller asked for.
 pub(super) fn ensure_level(connection: &Arc<Connection>, caller: &Caller) {
     if let Some(level) = caller.asked_level() {
-        ask_for(connection, level);
+        connection.log_from(level);
     }
 }
 
-/// Tells a legacy server to log from `level` on, unless it already logs more.
-fn ask_for(connection: &Arc<Connection>, level: LogLevel) {
-    let legacy = connection.variant().era == Era::Legacy;
-    let can_log = connection
-        .introduction()
-        .is_some_and(|introduction| introduction.can("logging"));
-    if !legacy || !can_log || !connection.lower_log_level(level) {
-        return;
-    }
-    let sent = connection.call(None, |number| {
-        format!(
-            "{{\"jsonrpc\":\"2.0\",\"id\":{number},\"method\":\"{}\",\"params\":{{\"level\":\"{}\"}}}}",
-            method::SET_LEVEL,
-            level.as_str()
-        )
-        .into()
+/// The least severe level that somebody asked for whose calls may go to such a connection of `service`.
+pub(super) fn wanted_level(gateway: &Gateway, service: &ServiceName, variant: Variant) -> Option<LogLevel> {
+    let clients = gateway.clients();
+    let asked = clients.iter().filter_map(|client| {
+        let mine = variant.owner.is_none_or(|owner| owner == client.id().0);
+        let sees = match client.scope() {
+            Scope::All => true,
+            Scope::Service(name) => name == service,
+        };
+        let (_, _, asked) = client.handshake()?;
+        asked.filter(|_| mine && sees)
     });
-    if let Ok(mut call) = sent {
-        call.cancel_on_drop(false);
-    }
+    asked.min()
 }

@@ -22,6 +22,7 @@ mod server_requests;
 mod services;
 mod subscriptions;
 mod target;
+mod watch;
 
 pub use client::{Client, ClientId, OnDrop, Opening, Principal, Reply};
 pub use events::{GatewayEvents, Keeper};

@@ -1,18 +1,14 @@
-//! Who wants to know when a resource changes, and what the services are asked for that.
+//! The table of who wants to know when a resource changes. It outlives the processes that are asked for it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::time::Instant;
-
-use super::{ClientId, Gateway, Reply, call, caller::Caller, forward, greet::empty_result, hub::required_text};
+use super::ClientId;
 use crate::{
     config::ServiceName,
-    jsonrpc::{Message, json_string},
-    mcp::{Answered, CallParams, Era, ErrorAnswer, method},
-    upstream::{Connection, Patience, Variant},
+    upstream::{Connection, Variant, Wanted},
 };
 
 /// Who is told.
@@ -24,207 +20,155 @@ pub(super) enum Subscriber {
     Listen(u64),
 }
 
-/// What is watched: a resource on one of a service's connections.
+/// A resource of a service.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Watched {
-    service: ServiceName,
-    variant: Variant,
-    uri: Box<str>,
+pub(super) struct Watched {
+    pub(super) service: ServiceName,
+    pub(super) uri: Box<str>,
+}
+
+/// How it is watched for a subscriber.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Watcher {
+    /// What connection the subscriber wants: it may get another one from the next generation of the service.
+    pub(super) wanted: Wanted,
+    /// The one it has.
+    pub(super) variant: Variant,
 }
 
 /// The table of all subscriptions.
 #[derive(Debug, Default)]
 pub(super) struct Subscriptions {
-    table: Mutex<BTreeMap<Watched, BTreeSet<Subscriber>>>,
+    table: Mutex<BTreeMap<Watched, BTreeMap<Subscriber, Watcher>>>,
 }
 
 impl Subscriptions {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Watched, BTreeSet<Subscriber>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Watched, BTreeMap<Subscriber, Watcher>>> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Who watches `uri` on `connection`.
+    /// Who is told of `uri` by `connection`.
     pub(super) fn of(&self, connection: &Connection, uri: &str) -> Vec<Subscriber> {
-        let key = watched(connection, uri);
-        self.lock().get(&key).into_iter().flatten().copied().collect()
-    }
-
-    /// What is watched on `connection`.
-    pub(super) fn uris(&self, service: &ServiceName, variant: Variant) -> Vec<String> {
-        self.lock()
-            .keys()
-            .filter(|key| key.service == *service && key.variant == variant)
-            .map(|key| key.uri.to_string())
+        let key = Watched {
+            service: connection.service().clone(),
+            uri: uri.into(),
+        };
+        let table = self.lock();
+        let watchers = table.get(&key).into_iter().flatten();
+        watchers
+            .filter(|(_, watcher)| watcher.variant == connection.variant())
+            .map(|(subscriber, _)| *subscriber)
             .collect()
     }
 
-    /// Adds; `true` if nobody watched it before.
-    fn add(&self, key: Watched, subscriber: Subscriber) -> bool {
-        let mut table = self.lock();
-        let subscribers = table.entry(key).or_default();
-        subscribers.insert(subscriber);
-        subscribers.len() == 1
-    }
-
-    fn has(&self, key: &Watched, subscriber: Subscriber) -> bool {
-        self.lock()
-            .get(key)
-            .is_some_and(|subscribers| subscribers.contains(&subscriber))
-    }
-
-    /// Removes; `true` if nobody watches it any more.
-    fn remove(&self, key: &Watched, subscriber: Subscriber) -> bool {
-        let mut table = self.lock();
-        let Some(subscribers) = table.get_mut(key) else {
-            return false;
-        };
-        let removed = subscribers.remove(&subscriber);
-        let last = subscribers.is_empty();
-        if last {
-            table.remove(key);
-        }
-        removed && last
-    }
-
-    fn of_subscriber(&self, subscriber: Subscriber) -> Vec<Watched> {
-        self.lock()
+    /// What is to be watched on the connection of `service` that `belongs` picks by a watcher.
+    pub(super) fn uris(&self, service: &ServiceName, belongs: impl Fn(&Watcher) -> bool) -> BTreeSet<String> {
+        let table = self.lock();
+        table
             .iter()
-            .filter(|(_, subscribers)| subscribers.contains(&subscriber))
-            .map(|(key, _)| key.clone())
+            .filter(|(key, watchers)| key.service == *service && watchers.values().any(&belongs))
+            .map(|(key, _)| key.uri.to_string())
             .collect()
     }
-}
 
-fn watched(connection: &Connection, uri: &str) -> Watched {
-    Watched {
-        service: connection.service().clone(),
-        variant: connection.variant(),
-        uri: uri.into(),
-    }
-}
-
-/// `resources/subscribe`: asked of the service for each client, so that a refusal reaches it.
-pub(super) async fn subscribe(gateway: &Gateway, caller: &Caller, request: &Message, params: &CallParams<'_>) -> Reply {
-    let uri = match required_text(params.uri, "uri") {
-        Ok(uri) => uri,
-        Err(error) => return Reply::error(request.id(), &error, Answered::InBand),
-    };
-    let subscriber = Subscriber::Client(caller.client.id());
-    let not_found = || Reply::error(request.id(), &caller.resource_not_found(&uri), Answered::InBand);
-    let Some(service) = forward::owner_of(gateway, caller, &uri).and_then(|name| gateway.shared.services.get(&name))
-    else {
-        return not_found();
-    };
-    let deadline = Instant::now() + service.config().timeouts.call;
-    let connection = match service.connection(caller.wanted(), deadline, Patience::Short).await {
-        Ok(connection) => connection,
-        Err(unavailable) => return Reply::error(request.id(), &ErrorAnswer::from(*unavailable.0), Answered::InBand),
-    };
-    let key = watched(&connection, &uri);
-    if connection.variant().era == Era::Modern {
-        if gateway.shared.subscriptions.add(key, subscriber) {
-            gateway.watch_upstream(&connection, &[uri.into_owned()]);
-        }
-        return Reply::ok(empty_result(request));
-    }
-    // On the list before the service answers, so that no change in between is missed.
-    let anew = !gateway.shared.subscriptions.has(&key, subscriber);
-    gateway.shared.subscriptions.add(key.clone(), subscriber);
-    let reply = call::send(gateway, caller, service.name(), request, params, None).await;
-    let refused = reply.error.is_some() || reply.message.is_none();
-    if refused && anew && gateway.shared.subscriptions.remove(&key, subscriber) {
-        gateway.unwatch(&key);
-    }
-    reply
-}
-
-/// `resources/unsubscribe`.
-pub(super) fn unsubscribe(gateway: &Gateway, caller: &Caller, request: &Message, params: &CallParams<'_>) -> Reply {
-    let uri = match required_text(params.uri, "uri") {
-        Ok(uri) => uri,
-        Err(error) => return Reply::error(request.id(), &error, Answered::InBand),
-    };
-    let subscriber = Subscriber::Client(caller.client.id());
-    for key in gateway.shared.subscriptions.of_subscriber(subscriber) {
-        if *key.uri == *uri && gateway.shared.subscriptions.remove(&key, subscriber) {
-            gateway.unwatch(&key);
+    /// Gives the watchers of `service` the connections that it picks for them now.
+    pub(super) fn rehome(&self, service: &ServiceName, pick: impl Fn(Wanted) -> Option<Variant>) {
+        let mut table = self.lock();
+        let watchers = table.iter_mut().filter(|(key, _)| key.service == *service);
+        for watcher in watchers.flat_map(|(_, watchers)| watchers.values_mut()) {
+            watcher.variant = pick(watcher.wanted).unwrap_or(watcher.variant);
         }
     }
-    Reply::ok(empty_result(request))
-}
 
-impl Gateway {
-    /// Subscribes; `false` if nobody has the resource or its service can't be reached.
-    pub(super) async fn watch_resource(&self, caller: &Caller, uri: &str, subscriber: Subscriber) -> bool {
-        let Some(service) = forward::owner_of(self, caller, uri).and_then(|name| self.shared.services.get(&name))
-        else {
-            return false;
-        };
-        let deadline = Instant::now() + service.config().timeouts.call;
-        let Ok(connection) = service.connection(caller.wanted(), deadline, Patience::Short).await else {
-            return false;
-        };
-        if self.shared.subscriptions.add(watched(&connection, uri), subscriber) {
-            self.watch_upstream(&connection, &[uri.to_owned()]);
-        }
-        true
+    /// Adds; `true` if it is new to `subscriber`.
+    pub(super) fn add(&self, key: Watched, subscriber: Subscriber, watcher: Watcher) -> bool {
+        self.lock()
+            .entry(key)
+            .or_default()
+            .insert(subscriber, watcher)
+            .is_none()
     }
 
-    /// Asks a connection for updates of `uris` (legacy), or of all that is watched on it (modern).
-    pub(super) fn watch_upstream(&self, connection: &Arc<Connection>, uris: &[String]) {
-        match connection.variant().era {
-            Era::Modern => {
-                connection.listen(
-                    &self
-                        .shared
-                        .subscriptions
-                        .uris(connection.service(), connection.variant()),
-                );
+    /// Removes what `subscriber` watches, of that the resource `uri` only if there is one; says on which connections it did.
+    pub(super) fn remove(&self, subscriber: Subscriber, uri: Option<&str>) -> Vec<(ServiceName, Variant)> {
+        let mut left = Vec::new();
+        self.lock().retain(|key, watchers| {
+            if uri.is_none_or(|uri| *key.uri == *uri)
+                && let Some(watcher) = watchers.remove(&subscriber)
+            {
+                left.push((key.service.clone(), watcher.variant));
             }
-            Era::Legacy => {
-                for uri in uris {
-                    send_quietly(connection, method::RESOURCES_SUBSCRIBE, uri);
-                }
-            }
-        }
-    }
-
-    fn unwatch(&self, key: &Watched) {
-        let Some(service) = self.shared.services.get(&key.service) else {
-            return;
-        };
-        for connection in service.live().iter().filter(|live| live.variant() == key.variant) {
-            match key.variant.era {
-                Era::Modern => connection.listen(&self.shared.subscriptions.uris(&key.service, key.variant)),
-                Era::Legacy => send_quietly(connection, method::RESOURCES_UNSUBSCRIBE, &key.uri),
-            }
-        }
-    }
-
-    pub(super) fn forget_subscriptions(&self, client: ClientId) {
-        self.forget_subscriber(Subscriber::Client(client));
-    }
-
-    pub(super) fn forget_subscriber(&self, subscriber: Subscriber) {
-        for key in self.shared.subscriptions.of_subscriber(subscriber) {
-            if self.shared.subscriptions.remove(&key, subscriber) {
-                self.unwatch(&key);
-            }
-        }
+            !watchers.is_empty()
+        });
+        left.sort();
+        left.dedup();
+        left
     }
 }
 
-/// A request whose answer changes nothing: it is sent and its answer dropped.
-pub(super) fn send_quietly(connection: &Arc<Connection>, method: &str, uri: &str) {
-    let sent = connection.call(None, |number| {
-        format!(
-            "{{\"jsonrpc\":\"2.0\",\"id\":{number},\"method\":\"{method}\",\"params\":{{\"uri\":{}}}}}",
-            json_string(uri)
-        )
-        .into()
-    });
-    match sent {
-        Ok(mut call) => call.cancel_on_drop(false),
-        Err(error) => tracing::debug!(method, error = error.0.message, "could not be sent"),
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mcp::{Era, Features};
+
+    const ONE: Subscriber = Subscriber::Client(ClientId(1));
+    const STREAM: Subscriber = Subscriber::Listen(1);
+
+    fn watched(service: &str, uri: &str) -> Watched {
+        Watched {
+            service: ServiceName::new(service).unwrap(),
+            uri: uri.into(),
+        }
+    }
+
+    fn watcher(era: Era, variant: Variant) -> Watcher {
+        Watcher {
+            wanted: Wanted {
+                era,
+                features: Features::NONE,
+                client: None,
+            },
+            variant,
+        }
+    }
+
+    #[test]
+    fn a_new_generation_takes_over_what_is_watched() {
+        let table = Subscriptions::default();
+        let name = ServiceName::new("a").unwrap();
+        let legacy = watcher(Era::Legacy, Variant::BASE);
+        assert!(table.add(watched("a", "x://1"), ONE, legacy));
+        assert!(!table.add(watched("a", "x://1"), ONE, legacy));
+        assert!(table.add(watched("a", "x://2"), STREAM, watcher(Era::Modern, Variant::MODERN)));
+        table.add(watched("b", "x://1"), ONE, legacy);
+        let on = |variant| table.uris(&name, |watcher| watcher.variant == variant);
+        assert_eq!(on(Variant::BASE), BTreeSet::from(["x://1".to_owned()]));
+        // From now on it speaks the modern era only.
+        table.rehome(&name, |_| Some(Variant::MODERN));
+        assert!(on(Variant::BASE).is_empty());
+        assert_eq!(
+            on(Variant::MODERN),
+            BTreeSet::from(["x://1".to_owned(), "x://2".to_owned()])
+        );
+        // What it will speak is not known yet: nothing changes.
+        table.rehome(&name, |_| None);
+        assert_eq!(on(Variant::MODERN).len(), 2);
+    }
+
+    #[test]
+    fn who_leaves_watches_nothing() {
+        let table = Subscriptions::default();
+        let legacy = watcher(Era::Legacy, Variant::BASE);
+        for (service, uri) in [("a", "x://1"), ("a", "x://2"), ("b", "x://1")] {
+            table.add(watched(service, uri), ONE, legacy);
+        }
+        table.add(watched("a", "x://2"), STREAM, legacy);
+        let names =
+            |left: Vec<(ServiceName, Variant)>| left.iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>();
+        assert_eq!(names(table.remove(ONE, Some("x://1"))), ["a", "b"]);
+        assert_eq!(names(table.remove(ONE, None)), ["a"]);
+        assert_eq!(names(table.remove(ONE, None)), [""; 0]);
+        assert_eq!(names(table.remove(STREAM, None)), ["a"]);
+        assert!(table.lock().is_empty());
     }
 }

@@ -17,9 +17,9 @@ use super::{
     InFlight, Introduction, ListKind, Origin, Variant,
     bad_lines::BadLines,
     faults,
-    listen::Listening,
     pending::{Ended, PendingCalls},
     stdio::{WriteError, Writer},
+    wishes::Told,
 };
 use crate::{
     config::ServiceName,
@@ -52,7 +52,7 @@ pub struct Connection {
     end: watch::Sender<Option<SessionEnd>>,
     stale_lists: AtomicU8,
     stale: Notify,
-    listening: Listening,
+    told: Told,
     /// The least severe level asked of a legacy server, plus one; 0 while none was.
     log_level: AtomicU8,
     /// Nothing can be sent any more.
@@ -88,7 +88,7 @@ impl Connection {
             end: watch::Sender::new(None),
             stale_lists: AtomicU8::new(0),
             stale: Notify::new(),
-            listening: Listening::default(),
+            told: Told::default(),
             log_level: AtomicU8::new(0),
             unusable: AtomicBool::new(false),
             late: AtomicU64::new(0),
@@ -297,7 +297,7 @@ impl Connection {
 
     /// Notes that log messages from `level` on are wanted; `true` if the server has to be told.
     #[must_use]
-    pub fn lower_log_level(&self, level: LogLevel) -> bool {
+    pub(super) fn lower_log_level(&self, level: LogLevel) -> bool {
         let wanted = level as u8 + 1;
         let told = self
             .log_level
@@ -307,8 +307,8 @@ impl Connection {
         told.is_ok()
     }
 
-    pub(super) fn listening(&self) -> &Listening {
-        &self.listening
+    pub(super) fn told(&self) -> &Told {
+        &self.told
     }
 
     /// Notes a bad line; `true` if there were too many of late.

@@ -58,7 +58,8 @@ impl Handshake for Greeting {
                 .await
                 .map_err(|error| HandshakeError::new(error.to_string()))?;
             connection.introduce(introduction.clone());
-            connection.listen(&[]);
+            // Written before anybody can call: what clients want beyond calls survives the process that had it.
+            tasks.spawn("upstream.wishes", connection.tell(learned.wishes(connection.variant())));
             learned.learned(&connection, Arc::new(introduction), Arc::new(offers.clone()));
             let watching = Arc::clone(&connection);
             tasks.spawn("upstream.refresh", async move {
@@ -277,7 +278,6 @@ impl Session for Connection {
     fn fail(&self, exit: &LastExit) {
         self.over(SessionEnd::Eof);
         self.close_writer();
-        self.listening().forget();
         self.end_calls(&faults::exited(self.service(), exit));
     }
 }

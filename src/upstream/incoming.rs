@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{Connection, ListKind, faults, pending::Ended, stdio::Heard};
 use crate::{
     jsonrpc::{IdScan, Kind, Line, Looks, Message, Splice, parse, parse_batch},
-    mcp::{ErrorAnswer, HubFault, code, field, method},
+    mcp::{Era, ErrorAnswer, HubFault, code, field, method},
     supervisor::SessionEnd,
     telemetry::bad_line,
 };
@@ -110,7 +110,8 @@ impl Connection {
                 method::TOOLS_CHANGED => self.mark_stale(&[ListKind::Tools]),
                 method::PROMPTS_CHANGED => self.mark_stale(&[ListKind::Prompts]),
                 method::RESOURCES_CHANGED => self.mark_stale(&[ListKind::Resources, ListKind::Templates]),
-                method::LISTEN_ACKNOWLEDGED => {}
+                method::LISTEN_ACKNOWLEDGED => self.note_acknowledged(&message),
+                method::CANCELLED if self.ends_stream(&message) => {}
                 _ => self.listener().notification(self, message),
             },
             Kind::Request if message.method() == method::PING => {
@@ -121,6 +122,13 @@ impl Connection {
             }
             Kind::Request => self.listener().request(self, message),
         }
+    }
+
+    /// A modern server may end a listen stream, which is a request of ours, in this way.
+    fn ends_stream(&self, cancelled: &Message) -> bool {
+        let id = cancelled.body_text().and_then(|params| field(params, "requestId"));
+        let number = id.and_then(|id| id.get().parse().ok());
+        self.variant().era == Era::Modern && number.is_some_and(|number| self.pending().end_own(number))
     }
 
     /// Our token is the call's number; the client gets its own back.

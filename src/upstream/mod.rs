@@ -18,6 +18,7 @@ mod slots;
 mod stdio;
 mod variant;
 mod waiting;
+mod wishes;
 
 pub use connection::{Connection, Listener, SendError};
 pub use introduction::{Introduction, ListKind, Offer, Offers};
@@ -25,3 +26,4 @@ pub use pending::{Ended, InFlight, Origin};
 pub use service::{Describe, Service, ServiceEvents, Unavailable, Wanted};
 pub use variant::{EraVerdict, Variant};
 pub use waiting::Patience;
+pub use wishes::Wishes;

@@ -118,6 +118,15 @@ impl PendingCalls {
         self.lock().take(number).is_some()
     }
 
+    /// Ends a call of the hub's own that the server takes no further; `false` if there is none of that number.
+    pub(super) fn end_own(&self, number: u64) -> bool {
+        let mut table = self.lock();
+        let own = table.calls.get(&number).is_some_and(|pending| pending.origin.is_none());
+        let pending = own.then(|| table.take(number)).flatten();
+        drop(table);
+        pending.is_some_and(|pending| pending.answer.send(Ended::Cancelled).is_ok())
+    }
+
     /// Whose call `number` is.
     pub(super) fn origin(&self, number: u64) -> Option<Origin> {
         self.lock()

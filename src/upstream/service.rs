@@ -15,7 +15,7 @@ use tokio::{
     time::{Instant, sleep, timeout_at},
 };
 
-use super::{Connection, EraVerdict, Introduction, Listener, Offers, Variant, slots::Slot};
+use super::{Connection, EraVerdict, Introduction, Listener, Offers, Variant, Wishes, slots::Slot};
 use crate::{
     config::{self, ServiceName},
     mcp::{Era, Features, HubFault},
@@ -29,6 +29,8 @@ const ERA_CHANGE: Duration = Duration::from_millis(2);
 pub(super) trait Learned: Send + Sync + 'static {
     /// The server introduced itself, or its lists changed.
     fn learned(&self, from: &Arc<Connection>, introduction: Arc<Introduction>, offers: Arc<Offers>);
+    /// What clients want of the connections of `variant`.
+    fn wishes(&self, variant: Variant) -> Wishes;
     /// The server does or does not speak `era`.
     fn speaks(&self, service: &ServiceName, era: Era, does: bool);
 }
@@ -43,6 +45,8 @@ pub trait ServiceEvents: Listener {
         introduction: Arc<Introduction>,
         offers: Arc<Offers>,
     );
+    /// What clients want of the service's connections of `variant`: asked for every new process.
+    fn wishes(&self, service: &Service, variant: Variant) -> Wishes;
     /// The eras the service speaks are known better now.
     fn verdict(&self, service: &config::Service, verdict: EraVerdict);
     /// A unit changed its state.

@@ -5,8 +5,8 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 use super::{
-    Connection, Introduction, Listener, Offers, Service, ServiceEvents, Variant, handshake::Greeting, service::Learned,
-    variant::speaks,
+    Connection, Introduction, Listener, Offers, Service, ServiceEvents, Variant, Wishes, handshake::Greeting,
+    service::Learned, variant::speaks,
 };
 use crate::{
     config::{EraChoice, ServiceName},
@@ -162,6 +162,11 @@ impl Learned for LearnedRelay {
                 .events
                 .learned(&service.config(), from.variant(), introduction, offers);
         }
+    }
+
+    fn wishes(&self, variant: Variant) -> Wishes {
+        let service = self.0.upgrade();
+        service.map_or_else(Wishes::default, |service| service.events.wishes(&service, variant))
     }
 
     fn speaks(&self, _: &ServiceName, era: Era, does: bool) {

@@ -39,6 +39,12 @@ impl Service {
         }
     }
 
+    /// Which connection `wanted` gets at present; `None` while that is to be found out.
+    #[must_use]
+    pub fn variant_of(&self, wanted: Wanted) -> Option<Variant> {
+        self.variant_for(wanted)
+    }
+
     /// Which connection a client gets; `None` if it has to be found out first whether the server speaks the modern era.
     fn variant_for(&self, wanted: Wanted) -> Option<Variant> {
         let owner = match self.config().sharing {

@@ -45,5 +45,6 @@ mod garbage;
 mod locked_database;
 mod long_lines;
 mod ports;
+mod recovery;
 mod repeat;
 mod silence;
