@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::replacing::Replacing;
 use crate::{
     admin::{CollisionReport, Counts, Exit, InstanceReport, ServiceDirectory, ServiceReport},
     catalog::Collision,
@@ -14,22 +15,37 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Directory {
     gateway: Gateway,
+    replacing: Replacing,
 }
 
 impl Directory {
-    pub(super) fn new(gateway: Gateway) -> Self {
-        Self { gateway }
+    pub(super) fn new(gateway: Gateway, replacing: Replacing) -> Self {
+        Self { gateway, replacing }
+    }
+
+    /// What has not taken over yet, and what is on its way out.
+    fn others(&self, service: &Service) -> (Units, Units) {
+        let next = self.replacing.next(service.name()).map(|next| next.units());
+        let mut leaving = self.replacing.leaving();
+        leaving.retain(|leaving| leaving.name() == service.name());
+        (
+            next.unwrap_or_default(),
+            leaving.iter().flat_map(|service| service.leaving()).collect(),
+        )
     }
 
     fn report(&self, service: &Service, collisions: &[Collision]) -> ServiceReport {
         let units = service.units();
+        let (next, leaving) = self.others(service);
         let counts = self.gateway.catalog().counts(service.name());
         ServiceReport {
             name: service.name().to_string(),
-            state: state(&units),
+            // Calls that wait for a successor see nothing of what leaves; operators do.
+            state: state(if units.is_empty() { &leaving } else { &units }),
             restarts: units.iter().map(|(_, status)| status.restarts).sum(),
             last_exit: units
                 .iter()
+                .chain(&next)
                 .filter_map(|(_, status)| status.last_exit.as_ref())
                 // An end that was asked for explains nothing.
                 .filter(|exit| !exit.asked)
@@ -46,14 +62,7 @@ impl Directory {
                 resources: counts.resources,
                 prompts: counts.prompts,
             },
-            instances: units
-                .iter()
-                .map(|(variant, status)| InstanceReport {
-                    id: variant.label(),
-                    state: status.state,
-                    pid: status.pid,
-                })
-                .collect(),
+            instances: instances(&units, &next, &leaving),
             collisions: collisions
                 .iter()
                 .filter(|collision| collision.service == *service.name())
@@ -65,6 +74,27 @@ impl Directory {
                 .collect(),
         }
     }
+}
+
+type Units = Vec<(Variant, Status<Connection>)>;
+
+/// Every unit under an id of its own: several generations may be there at once.
+fn instances(units: &Units, next: &Units, leaving: &Units) -> Vec<InstanceReport> {
+    let mut all: Vec<InstanceReport> = Vec::new();
+    for (units, suffix) in [(units, ""), (next, "-next"), (leaving, "-leaving")] {
+        for (variant, status) in units {
+            let name = format!("{}{suffix}", variant.label());
+            let same = |id: &str| all.iter().any(|instance| instance.id == id);
+            let numbers = (2..).map(|number| format!("{name}-{number}"));
+            let id = std::iter::once(name.clone()).chain(numbers).find(|id| !same(id));
+            all.push(InstanceReport {
+                id: id.unwrap_or(name),
+                state: status.state,
+                pid: status.pid,
+            });
+        }
+    }
+    all
 }
 
 fn kind(list: ListKind) -> &'static str {

@@ -6,8 +6,10 @@ mod directory;
 mod groups;
 mod keep;
 mod reload;
+mod replacing;
 mod services;
 mod start;
+mod stop;
 mod strays;
 
 pub use start::{RunError, run};

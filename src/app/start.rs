@@ -1,8 +1,6 @@
-//! Start and stop, in order.
+//! The hub from start to end, in order.
 
-use std::{io::Write as _, sync::Arc, time::Duration};
-
-use tokio::time::{Instant, sleep, timeout_at};
+use std::{io::Write as _, sync::Arc};
 
 use super::{
     banner::{Addresses, banner},
@@ -11,7 +9,9 @@ use super::{
     groups,
     keep::{keeper, recall},
     reload,
-    services::{Launcher, Replacing},
+    replacing::Replacing,
+    services::Launcher,
+    stop::{Budget, close, drain},
     strays,
 };
 use crate::{
@@ -28,11 +28,6 @@ use crate::{
     },
     telemetry::TelemetryGuard,
 };
-
-/// After the drain: how long children, storage and logs may take to end.
-const LAST_GRACE: Duration = Duration::from_secs(2);
-/// How often calls in flight are looked at during the drain.
-const DRAIN_POLL: Duration = Duration::from_millis(20);
 
 /// Why the hub could not start.
 #[derive(Debug, thiserror::Error)]
@@ -84,10 +79,7 @@ pub async fn run(flags: &Flags, loaded: Loaded, telemetry: Arc<TelemetryGuard>) 
     let admin_door = admin::bind(&config)?;
     let folder = DataDir::lock(&config.data_dir)?;
     let own_binary = UnitContext::own_program().map_err(system("find the hub's own binary"))?;
-    if let Err(error) = process::raise_file_limit() {
-        tracing::warn!(%error, "the limit of open files stays as it is");
-    }
-    process::become_subreaper();
+    prepare_for_children();
 
     let storage = Storage::open_in(folder).await?;
     let hub_id: Arc<str> = format!("{}-{}", std::process::id(), crate::clock::now_unix_millis()).into();
@@ -96,6 +88,7 @@ pub async fn run(flags: &Flags, loaded: Loaded, telemetry: Arc<TelemetryGuard>) 
     let gateway = Gateway::new(Catalog::new(config.limits.page_size));
     let events = GatewayEvents::new(gateway.clone());
     let units = tokio_util::sync::CancellationToken::new();
+    let replacing = Replacing::default();
     let logs = Arc::clone(&telemetry);
     let launcher = Launcher {
         gateway: gateway.clone(),
@@ -117,7 +110,7 @@ pub async fn run(flags: &Flags, loaded: Loaded, telemetry: Arc<TelemetryGuard>) 
         line_limit: config.limits.max_line_bytes,
         name_limit: config.names.max_length,
         tasks: tasks.clone(),
-        replacing: Replacing::default(),
+        replacing: replacing.clone(),
     };
     for service in config.services.values() {
         launcher.list(service);
@@ -132,7 +125,7 @@ pub async fn run(flags: &Flags, loaded: Loaded, telemetry: Arc<TelemetryGuard>) 
         admin: admin_door.address(),
     };
     let doors = doors.serve(&config, gateway.clone(), &tasks, readiness.clone());
-    let directory = Arc::new(Directory::new(gateway.clone()));
+    let directory = Arc::new(Directory::new(gateway.clone(), replacing.clone()));
     let admin_door = admin_door.serve(&config, directory, &tasks, readiness.clone());
     launcher.launch_all(&config, eras);
     drop(starting);
@@ -144,12 +137,13 @@ pub async fn run(flags: &Flags, loaded: Loaded, telemetry: Arc<TelemetryGuard>) 
     serve_stdio(&config, &gateway, &tasks);
 
     let asked = tasks.asked_or_failed().await;
+    let budget = Budget::begins(&config);
     tracing::info!("stopping: calls in flight may finish");
-    let cut = drain(&config, &gateway, &tasks).await;
+    let cut = drain(&config, &gateway, &replacing, &tasks).await;
     // Every call has its answer; children stop while the doors hand the last of them over.
     units.cancel();
     close(&doors, &admin_door).await;
-    let ending = tasks.finish(stop_grace(&config)).await;
+    let ending = tasks.finish(budget.left(&config)).await;
     strays::sweep_inherited(&hub_id).await;
     if let Err(error) = storage.leftovers().end(&hub_id).await {
         tracing::warn!(%error, "the end of this run could not be noted");
@@ -169,14 +163,15 @@ async fn make_room(config: &Config, storage: &Storage, hub_id: &str, tasks: &Tas
     cgroups
 }
 
-fn system(act: &'static str) -> impl Fn(std::io::Error) -> RunError {
-    move |cause| RunError::System { act, cause }
+fn prepare_for_children() {
+    if let Err(error) = process::raise_file_limit() {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+    process::become_subreaper();
 }
 
-/// The slowest service sets how long the stop of all may take.
-fn stop_grace(config: &Config) -> Duration {
-    let slowest = config.services.values().map(|service| service.timeouts.stop).max();
-    (slowest.unwrap_or_default() + LAST_GRACE).min(config.limits.stop_budget)
+fn system(act: &'static str) -> impl Fn(std::io::Error) -> RunError {
+    move |cause| RunError::System { act, cause }
 }
 
 fn serve_stdio(config: &Arc<Config>, gateway: &Gateway, tasks: &Tasks) {
@@ -191,33 +186,6 @@ fn serve_stdio(config: &Arc<Config>, gateway: &Gateway, tasks: &Tasks) {
             t.stop();
         }
     });
-}
-
-/// Lets calls in flight finish within the drain limit; those that don't get an answer that says so. Answers how many.
-async fn drain(config: &Config, gateway: &Gateway, tasks: &Tasks) -> usize {
-    gateway.drain();
-    let deadline = Instant::now() + config.limits.drain;
-    let idle = async {
-        while gateway.calls_in_flight() > 0 {
-            // A count across connections has no event to wait for; twenty milliseconds are nothing to a stop.
-            sleep(DRAIN_POLL).await;
-        }
-    };
-    tokio::select! {
-        // Past the deadline the rest is cut off below.
-        _ = timeout_at(deadline, idle) => {}
-        () = tasks.hurrying() => {}
-    }
-    let cut = gateway.calls_in_flight();
-    gateway.cut_off();
-    cut
-}
-
-async fn close(doors: &downstream::Doors, admin_door: &admin::Doors) {
-    let closing = async { tokio::join!(doors.close(), admin_door.close()) };
-    if timeout_at(Instant::now() + LAST_GRACE, closing).await.is_err() {
-        tracing::info!("connections of clients were still open and were cut off");
-    }
 }
 
 /// The banner goes to stderr, whatever the log level is.

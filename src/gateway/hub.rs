@@ -266,27 +266,6 @@ impl Gateway {
     pub fn drain(&self) {
         self.shared.draining.cancel();
     }
-
-    /// Ends the calls that are still with services, each with an error that says why.
-    pub fn cut_off(&self) {
-        for service in self.shared.services.all() {
-            for connection in service.live() {
-                connection.cut_off();
-            }
-        }
-    }
-
-    /// How many calls are with services.
-    #[must_use]
-    pub fn calls_in_flight(&self) -> usize {
-        self.shared
-            .services
-            .all()
-            .iter()
-            .flat_map(|service| service.live())
-            .map(|connection| connection.calls_in_flight())
-            .sum()
-    }
 }
 
 /// The answer to whatever comes while the hub stops.

@@ -19,6 +19,7 @@ mod orders;
 mod permits;
 mod policy;
 pub mod process;
+pub mod replacement;
 mod spec;
 pub mod state;
 mod status;

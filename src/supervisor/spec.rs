@@ -82,15 +82,15 @@ pub struct UnitSpec {
     pub log: Option<Arc<dyn LineSink>>,
 }
 
-/// What a stop keeps for the kill at its end.
-const KILL_RESERVE: Duration = Duration::from_secs(1);
+/// What a stop keeps for the kill at its end, and the most of its time that this may take: one part in three.
+const KILL_RESERVE: (Duration, u32) = (Duration::from_secs(1), 3);
 
 impl UnitSpec {
     pub(super) fn policy(&self, stop_budget: Duration) -> Policy {
         let drain = self.timeouts.drain.min(stop_budget);
-        // The whole stop has to fit its budget; a second is left for the kill. Calls in flight come first, whatever they
-        // leave is the process' own: a budget shorter than `timeouts.stop` must not cut calls off.
-        let left = stop_budget.saturating_sub(drain + KILL_RESERVE).max(KILL_RESERVE);
+        // The whole stop has to fit its budget. Calls in flight come first, whatever they leave is the process' own.
+        let rest = stop_budget.saturating_sub(drain);
+        let left = rest.saturating_sub(KILL_RESERVE.0.min(rest / KILL_RESERVE.1));
         Policy {
             restart: self.restart,
             start: self.timeouts.start,
@@ -157,5 +157,36 @@ impl UnitContext {
     pub fn own_program() -> std::io::Result<PathBuf> {
         let exe = PathBuf::from("/proc/self/exe");
         if exe.exists() { Ok(exe) } else { std::env::current_exe() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_whole_stop_fits_its_budget(drain in 0_u64..60_000, stop in 0_u64..60_000, budget in 500_u64..60_000) {
+            let [drain, stop, budget] = [drain, stop, budget].map(Duration::from_millis);
+            let spec = UnitSpec {
+                service: ServiceName::new("test").unwrap(),
+                unit: "only".to_owned(),
+                command: Command { program: "true".to_owned(), args: vec![], env: BTreeMap::new(), cwd: None },
+                timeouts: Timeouts { start: budget, drain, stop },
+                restart: RestartPolicy::Always,
+                max_delay: budget,
+                start: Start::Eager,
+                idle_timeout: None,
+                log: None,
+                limits: ServiceLimits::default(),
+            };
+            let policy = spec.policy(budget);
+            prop_assert!(policy.drain + policy.stop <= budget);
+            prop_assert!(policy.drain == drain.min(budget) && policy.stop <= stop);
+            // Some of it is left for the kill, where calls leave any.
+            prop_assert!(policy.drain == budget || policy.drain + policy.stop < budget);
+        }
     }
 }

@@ -7,6 +7,7 @@
 mod bad_lines;
 mod connection;
 mod faults;
+mod generation;
 mod handshake;
 mod incoming;
 mod introduction;

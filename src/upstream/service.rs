@@ -1,29 +1,22 @@
 //! One service: its connections by variant, and which of them serves whom.
 
-use std::{
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicBool, Ordering},
 };
 
 use arc_swap::ArcSwap;
-use futures_util::future::{BoxFuture, join_all};
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep, timeout_at},
-};
+use tokio::sync::watch;
 
-use super::{Connection, EraVerdict, Introduction, Listener, Offers, Variant, Wishes, slots::Slot};
+use super::{
+    Connection, EraVerdict, Introduction, Listener, Offers, Variant, Wishes, generation::Leaving, slots::Slot,
+};
 use crate::{
     config::{self, ServiceName},
     mcp::{Era, Features, HubFault},
     supervisor::{Event, State, Status, UnitContext, UnitSpec},
     telemetry::CallMeter,
 };
-/// How often it is looked whether the unit of the other era is there.
-const ERA_CHANGE: Duration = Duration::from_millis(2);
 
 /// What connections find out.
 pub(super) trait Learned: Send + Sync + 'static {
@@ -83,7 +76,7 @@ pub struct Service {
     /// Serialises the addition and removal of slots.
     pub(super) changes: Mutex<()>,
     /// What was retired with the service.
-    leaving: Mutex<Vec<Slot>>,
+    pub(super) leaving: Mutex<Leaving>,
     /// Set once another generation took over: nothing is started any more.
     retired: AtomicBool,
     meter: CallMeter,
@@ -182,41 +175,9 @@ impl Service {
         }
     }
 
-    /// Drains and stops every unit for good. The future resolves when nothing of them is left; it may be dropped.
-    pub fn retire(&self) -> BoxFuture<'static, ()> {
-        let _changing = self.lock();
+    /// From now on nothing is started any more.
+    pub(super) fn note_retired(&self) {
         self.retired.store(true, Ordering::Release);
-        let mut leaving = self.leaving.lock().unwrap_or_else(PoisonError::into_inner);
-        leaving.extend(self.slots.swap(Arc::new(Vec::new())).iter().cloned());
-        // Asked again, a unit that is on its way out says when it is gone.
-        let gone: Vec<_> = leaving.iter().map(|slot| slot.unit.retire()).collect();
-        Box::pin(async move {
-            join_all(gone).await;
-        })
-    }
-
-    /// Resolves when the service is ready, rests until it is called, or will not be ready soon; at the latest at `deadline`.
-    pub async fn settled(&self, deadline: Instant) {
-        let settled = async {
-            while !self.is_retired() {
-                let slots = self.slots.load_full();
-                let Some(slot) = slots.iter().find(|slot| !self.is_wrong_era(slot.variant.era)) else {
-                    // A unit that turned out to be of the wrong era is being replaced by another.
-                    sleep(ERA_CHANGE).await;
-                    continue;
-                };
-                let (mut status, mut verdict) = (slot.status.clone(), self.verdict.subscribe());
-                let at_rest = |status: &Status<Connection>| {
-                    status.session.is_some() || !status.may_become_ready() || status.state == State::Stopped
-                };
-                tokio::select! {
-                    _ = status.wait_for(at_rest) => if !self.is_wrong_era(slot.variant.era) { return },
-                    _ = verdict.changed() => {}
-                }
-            }
-        };
-        // At the deadline the caller goes on with what there is.
-        drop(timeout_at(deadline, settled).await);
     }
 
     /// Every connection that is ready.

@@ -51,6 +51,8 @@ impl Default for Limits {
 pub(crate) struct Pulse {
     busy: AtomicUsize,
     begun: AtomicUsize,
+    /// One more than the requests begun when the door closed with none in hand; 0 before.
+    idle_at_close: AtomicUsize,
     /// A timer that one request leaves to the next.
     timer: Mutex<Option<Pin<Box<Sleep>>>>,
 }
@@ -119,6 +121,19 @@ impl Pulse {
         self.busy.fetch_add(1, Ordering::Relaxed);
         self.begun.fetch_add(1, Ordering::Relaxed);
         Busy(Arc::clone(self))
+    }
+
+    /// The door closes. A client whose last answer is long out sends nothing that could take it back.
+    pub(crate) fn closing(&self) {
+        if self.busy.load(Ordering::Relaxed) == 0 {
+            let begun = self.begun.load(Ordering::Relaxed);
+            self.idle_at_close.store(begun + 1, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether nothing has happened since the door closed on an idle connection.
+    fn was_idle(&self) -> bool {
+        self.idle_at_close.load(Ordering::Relaxed) == self.begun.load(Ordering::Relaxed) + 1
     }
 }
 
@@ -295,6 +310,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Timed<T> {
                 Poll::Pending => break,
             }
         }
+        if self.pulse.was_idle() {
+            return Poll::Ready(Ok(()));
+        }
         match &mut self.lingering {
             Some(sleep) => sleep.as_mut().poll(cx).map(Ok),
             None => Poll::Ready(Ok(())),
@@ -343,6 +361,26 @@ mod tests {
         let idle = begun.elapsed().as_secs() - 1000;
         assert!((89..=181).contains(&idle), "{idle}");
         assert!(far.write_all(b"x").await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_connection_is_closed_at_once_and_a_used_one_is_read_on() {
+        for (idle, lingers) in [(true, 0), (false, 1000)] {
+            let (mut near, mut far, pulse) = pair();
+            far.write_all(b"GET /").await.unwrap();
+            near.read_exact(&mut [0; 5]).await.unwrap();
+            let busy = pulse.begin();
+            if idle {
+                drop(busy);
+                pulse.closing();
+            } else {
+                pulse.closing();
+                drop(busy);
+            }
+            let begun = Instant::now();
+            near.shutdown().await.unwrap();
+            assert_eq!(begun.elapsed().as_millis().next_multiple_of(1000), lingers, "{idle}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -130,6 +130,7 @@ impl Service {
         self.tasks.spawn("http connection", async move {
             let pulse = Arc::new(Pulse::default());
             let io = TokioIo::new(Timed::new(stream, Arc::clone(&pulse), pulse::Limits::default()));
+            let connected = Arc::clone(&pulse);
             let handler = service_fn(move |mut request: Request<Incoming>| {
                 let (answers, busy) = (Arc::clone(&answers), pulse.begin());
                 let from = Origin {
@@ -149,7 +150,10 @@ impl Service {
             tokio::select! {
                 biased;
                 ended = connection.as_mut() => return log(ended),
-                () = service.closing.cancelled() => connection.as_mut().graceful_shutdown(),
+                () = service.closing.cancelled() => {
+                    connected.closing();
+                    connection.as_mut().graceful_shutdown();
+                }
             }
             tokio::select! {
                 ended = connection.as_mut() => log(ended),
