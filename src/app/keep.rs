@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     catalog::{Catalog, StoredOffers, fingerprint},
-    clock,
+    clock::Clock,
     config::{self, Config, ServiceName},
     gateway::Keeper,
     lifecycle::Tasks,
@@ -19,19 +19,22 @@ use crate::{
 const WAITING: usize = 256;
 /// Between two tries to write to a database that is locked; each try waits by itself, too.
 const PAUSE: Duration = Duration::from_millis(200);
-/// How long a verdict about an era is believed, in milliseconds: a server may be updated behind the same command.
-const VERDICT_TTL_MS: u64 = 24 * 60 * 60 * 1000;
+/// How long a verdict about an era is believed: a server may be updated behind the same command.
+const VERDICT_TTL: Duration = Duration::from_hours(24);
 
 enum Record {
     Catalog(Box<StoredCatalog>),
     Eras(StoredEra),
 }
 
-struct Queue(mpsc::Sender<Record>);
+struct Queue {
+    records: mpsc::Sender<Record>,
+    clock: Clock,
+}
 
 impl Queue {
     fn push(&self, record: Record) {
-        if self.0.try_send(record).is_err() {
+        if self.records.try_send(record).is_err() {
             tracing::warn!("what a service offers could not be stored: the disk does not keep up");
         }
     }
@@ -45,7 +48,7 @@ impl Keeper for Queue {
                 variant: variant.label(),
                 fingerprint: fingerprint(service),
                 body,
-                updated_unix_ms: clock::now_unix_millis(),
+                updated_unix_ms: self.clock.now_unix_millis(),
             }))),
             Err(error) => tracing::warn!(service = %service.name, %error, "a catalogue could not be stored"),
         }
@@ -57,13 +60,13 @@ impl Keeper for Queue {
             fingerprint: fingerprint(service),
             legacy: verdict.legacy,
             modern: verdict.modern,
-            checked_unix_ms: clock::now_unix_millis(),
+            checked_unix_ms: self.clock.now_unix_millis(),
         }));
     }
 }
 
 /// A keeper that writes behind a bounded queue; what is queued at the stop is still written.
-pub(super) fn keeper(storage: &Storage, tasks: &Tasks) -> Arc<dyn Keeper> {
+pub(super) fn keeper(storage: &Storage, tasks: &Tasks, clock: Clock) -> Arc<dyn Keeper> {
     let (sender, mut records) = mpsc::channel(WAITING);
     let (storage, stop) = (storage.clone(), tasks.stop_token());
     tasks.spawn("app.keep", async move {
@@ -78,7 +81,7 @@ pub(super) fn keeper(storage: &Storage, tasks: &Tasks) -> Arc<dyn Keeper> {
             }
         }
     });
-    Arc::new(Queue(sender))
+    Arc::new(Queue { records: sender, clock })
 }
 
 /// Writes one record. Another program may hold the database for as long as it likes: nothing is lost for that, until the hub
@@ -112,6 +115,7 @@ pub(super) async fn recall(
     storage: &Storage,
     config: &Config,
     catalog: &Catalog,
+    clock: &Clock,
 ) -> Result<BTreeMap<ServiceName, EraVerdict>, QueryError> {
     let current = |name: &str, stored: &str| {
         let service = config.services.get(name).filter(|service| service.enabled)?;
@@ -129,10 +133,9 @@ pub(super) async fn recall(
             Err(error) => tracing::warn!(service = %name, %error, "a stored catalogue could not be read"),
         }
     }
-    let now = clock::now_unix_millis();
     let mut eras = BTreeMap::new();
     for stored in storage.eras().load_all().await? {
-        if now.saturating_sub(stored.checked_unix_ms) < VERDICT_TTL_MS
+        if clock.is_within(stored.checked_unix_ms, VERDICT_TTL)
             && let Some(name) = current(&stored.service, &stored.fingerprint)
         {
             eras.insert(
@@ -145,4 +148,46 @@ pub(super) async fn recall(
         }
     }
     Ok(eras)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: u64 = 3_600_000;
+    const NOTED: u64 = 1000 * HOUR;
+
+    /// A verdict that was noted at one time is believed at some others.
+    #[tokio::test]
+    async fn a_verdict_is_believed_for_a_day_whatever_the_clock_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config::default();
+        let storage = Storage::open(dir.path()).await.unwrap();
+        let clock = Clock::standing_at(NOTED);
+        let tasks = Tasks::default();
+        let keeper = keeper(&storage, &tasks, clock.clone());
+        let demo = config.services.values().next().unwrap();
+        let spoken = EraVerdict {
+            legacy: Some(true),
+            modern: Some(false),
+        };
+        keeper.keep_eras(demo, spoken);
+        while storage.eras().load_all().await.unwrap().is_empty() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        for (now, believed) in [
+            (NOTED, true),
+            (NOTED + 24 * HOUR - 1, true),
+            (NOTED + 24 * HOUR, false),
+            (NOTED - 1, false),
+            (NOTED - 24 * HOUR, false),
+            (NOTED + HOUR, true),
+        ] {
+            clock.set(now);
+            let catalog = Catalog::new(100);
+            let eras = recall(&storage, &config, &catalog, &clock).await.unwrap();
+            assert_eq!(eras.get(&demo.name), believed.then_some(&spoken), "{now}");
+        }
+        tasks.stop();
+    }
 }

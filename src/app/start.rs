@@ -17,6 +17,7 @@ use super::{
 use crate::{
     admin,
     catalog::Catalog,
+    clock::Clock,
     config::{Config, Flags, Loaded, Transport},
     downstream,
     gateway::{Gateway, GatewayEvents},
@@ -82,7 +83,8 @@ pub async fn run(flags: &Flags, loaded: Loaded, telemetry: Arc<TelemetryGuard>) 
     prepare_for_children();
 
     let storage = Storage::open_in(folder).await?;
-    let hub_id: Arc<str> = format!("{}-{}", std::process::id(), crate::clock::now_unix_millis()).into();
+    let clock = Clock::default();
+    let hub_id: Arc<str> = format!("{}-{}", std::process::id(), clock.now_unix_millis()).into();
     let cgroups = make_room(&config, &storage, &hub_id, &tasks).await;
 
     let gateway = Gateway::new(Catalog::new(config.limits.page_size));
@@ -115,8 +117,8 @@ pub async fn run(flags: &Flags, loaded: Loaded, telemetry: Arc<TelemetryGuard>) 
     for service in config.services.values() {
         launcher.list(service);
     }
-    let eras = recall(&storage, &config, gateway.catalog()).await?;
-    events.keep_with(keeper(&storage, &tasks));
+    let eras = recall(&storage, &config, gateway.catalog(), &clock).await?;
+    events.keep_with(keeper(&storage, &tasks, clock));
 
     let readiness = Readiness::default();
     let starting = readiness.wait_for("services");

@@ -42,6 +42,7 @@ mod table;
 
 mod descriptors;
 mod garbage;
+mod kill;
 mod locked_database;
 mod long_lines;
 mod ports;

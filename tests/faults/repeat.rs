@@ -28,12 +28,14 @@ async fn counting(settings: &str, switches: &[&str]) -> (Hub, CountFile) {
 
 const SAFE: &str = "tools: { sleep: { safe_to_repeat: true }, crash: { safe_to_repeat: true } }";
 
-pub(crate) async fn kill_child(hub: &Hub, name: &str) -> u64 {
+/// Kills the process of a service; when.
+pub(crate) async fn kill_child(hub: &Hub, name: &str) -> Instant {
     let pid = hub.service(name).await["instances"][0]["pid"]
         .as_u64()
         .expect("a process");
+    let now = Instant::now();
     kill(Pid::from_raw(i32::try_from(pid).unwrap()), Signal::SIGKILL).unwrap();
-    pid
+    now
 }
 
 fn about(answer: &Value) -> &Value {

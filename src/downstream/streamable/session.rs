@@ -228,6 +228,13 @@ mod tests {
         forget(&mut kept);
         let numbers: Vec<u32> = kept.iter().map(|(number, _)| *number).collect();
         assert_eq!(numbers, [7, 8, 9, 10, 11, 12]);
+        // Five minutes are promised to a client that comes back for an answer.
+        tokio::time::advance(Duration::from_mins(5)).await;
+        forget(&mut kept);
+        assert!(
+            kept.iter().any(|(number, _)| *number == 11),
+            "an answer that nobody has read"
+        );
         tokio::time::advance(KEEP_UNREAD).await;
         forget(&mut kept);
         assert_eq!(kept.len(), 1, "the call that still runs");
