@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use crate::{
     config::{self, Source},
-    supervisor::{Command, LineSink, RestartPolicy, Start, Timeouts, UnitSpec},
+    supervisor::{Command, LineSink, RestartPolicy, Runs, Start, Timeouts, UnitSpec},
     telemetry::ChildLog,
-    upstream::{Describe, Variant},
+    upstream::{Describe, Target, Variant},
 };
 
 /// How long a connection beside the first one stays without a call, where nothing is set.
@@ -18,6 +18,8 @@ pub(super) struct Surroundings {
     pub(super) own_binary: PathBuf,
     /// How long calls in flight are waited for before a stop.
     pub(super) drain: Duration,
+    /// The longest message taken of a service, in bytes.
+    pub(super) line_limit: usize,
     /// Opens the log of a service.
     pub(super) log: Box<dyn Fn(&config::ServiceName) -> ChildLog + Send + Sync>,
 }
@@ -44,7 +46,7 @@ fn unit(surroundings: &Surroundings, service: &config::Service, variant: &Varian
     UnitSpec {
         service: service.name.clone(),
         unit: variant.label(),
-        command: command(surroundings, &service.source),
+        runs: runs(surroundings, service),
         limits: service.limits,
         timeouts: Timeouts {
             start: service.timeouts.start,
@@ -63,15 +65,22 @@ fn unit(surroundings: &Surroundings, service: &config::Service, variant: &Varian
     }
 }
 
-fn command(surroundings: &Surroundings, source: &Source) -> Command {
-    match source {
-        Source::Demo => Command {
+fn runs(surroundings: &Surroundings, service: &config::Service) -> Runs {
+    match &service.source {
+        Source::Demo => Runs::Process(Command {
             program: surroundings.own_binary.display().to_string(),
             args: vec!["demo-server".to_owned()],
             env: BTreeMap::new(),
             cwd: None,
-        },
-        Source::Command(command) => Command {
+        }),
+        Source::Remote(remote) => Runs::Attached(Arc::new(Target {
+            service: service.name.clone(),
+            url: remote.url.clone(),
+            transport: remote.transport,
+            headers: remote.header_map(),
+            limit: surroundings.line_limit,
+        })),
+        Source::Command(command) => Runs::Process(Command {
             program: command.program.clone(),
             args: command.args.clone(),
             env: command
@@ -80,6 +89,6 @@ fn command(surroundings: &Surroundings, source: &Source) -> Command {
                 .map(|(name, value)| (name.clone(), value.expose().clone()))
                 .collect(),
             cwd: command.cwd.clone(),
-        },
+        }),
     }
 }

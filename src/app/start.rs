@@ -98,6 +98,7 @@ pub async fn run(flags: &Flags, loaded: Loaded, telemetry: Arc<TelemetryGuard>) 
         describe: describe(Surroundings {
             own_binary: own_binary.clone(),
             drain: config.limits.drain,
+            line_limit: config.limits.max_line_bytes,
             log: Box::new(move |service| logs.child_log(service)),
         }),
         context: UnitContext {

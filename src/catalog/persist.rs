@@ -80,6 +80,14 @@ pub fn fingerprint(service: &Service) -> String {
     };
     match &service.source {
         Source::Demo => part(env!("CARGO_PKG_VERSION")),
+        Source::Remote(remote) => {
+            part(&remote.url.to_string());
+            part(&format!("{:?}", remote.transport));
+            for (name, value) in &remote.headers {
+                part(name);
+                part(value.expose());
+            }
+        }
         Source::Command(command) => {
             part(&command.program);
             part(&command.args.len().to_string());

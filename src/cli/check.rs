@@ -40,7 +40,7 @@ fn missing_programs(config: &Config, surroundings: &Surroundings) -> Vec<String>
     enabled
         .filter_map(|service| match &service.source {
             Source::Command(command) => Some((service, command)),
-            Source::Demo => None,
+            Source::Demo | Source::Remote(_) => None,
         })
         .filter(|(_, command)| {
             let folder = command.cwd.clone().unwrap_or_else(|| surroundings.folder.clone());

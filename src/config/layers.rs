@@ -159,7 +159,7 @@ fn setting(name: &str, services: &[String], warnings: &mut Vec<String>) -> Optio
             && index == 3
             && matches!(
                 path.get(2).map(String::as_str),
-                Some("env" | "env_files" | "headers" | "tools")
+                Some("env" | "env_files" | "headers" | "header_files" | "tools")
             );
         path.push(match (in_service, index) {
             (true, 1) => known_service(segment, services),

@@ -372,6 +372,6 @@ fn is_path(path: &KeyPath) -> bool {
             | ["auth", "tokens", _, "token_file"]
             | ["storage", "database_url_file" | "redis_url_file"]
             | ["services", _, "cwd"]
-            | ["services", _, "env_files", _]
+            | ["services", _, "env_files" | "header_files", _]
     )
 }

@@ -51,8 +51,8 @@ pub use schema::schema_text;
 pub use secret::{MASK, Secret};
 pub use sensitive::{Argument, arguments, carries_password, is_token, looks_secret};
 pub use service::{
-    Command, EraChoice, Placement, Prefix, Replace, Restart, RestartPolicy, Service, ServiceLimits, Sharing, Source,
-    Start, Timeouts, ToolSettings, WhenDown,
+    Command, EraChoice, Placement, Prefix, Remote, RemoteTransport, Replace, Restart, RestartPolicy, Service,
+    ServiceLimits, Sharing, Source, Start, Timeouts, ToolSettings, WhenDown,
 };
 pub use storage::Storage;
 pub use watch::{Reload, Watcher};

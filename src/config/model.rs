@@ -117,6 +117,8 @@ impl Config {
                     secrets.extend(command.env.iter().filter(looks).map(|(_, value)| value.clone()));
                     secrets.extend(sensitive::hidden(&command.args));
                 }
+                // A header is sent to be believed: any may be a secret, and none is worth showing.
+                Source::Remote(remote) => secrets.extend(remote.headers.values().cloned()),
                 Source::Demo => {}
             }
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::{sync::watch, time::Instant};
 
 use super::{
-    LastExit, Reason, State,
+    LastExit, Reason, Runs, State,
     contract::{Handshake, Session},
     driver::{Cause, Driver, Happening, Running},
     process::{self, Breach, Confinement, SpawnError},
@@ -30,7 +30,11 @@ impl<H: Handshake> Driver<H> {
             limits: spec.limits,
             cgroups: self.context.cgroups.as_deref(),
         };
-        let mut process = match process::spawn(&spec.command, guard, &tree, confinement, tasks) {
+        let started = match &spec.runs {
+            Runs::Process(command) => process::spawn(command, guard, &tree, confinement, tasks),
+            Runs::Attached(way) => way.attach(tasks),
+        };
+        let mut process = match started {
             Ok(process) => process,
             Err(error) => {
                 self.note_spawn_error(&error);
@@ -43,7 +47,7 @@ impl<H: Handshake> Driver<H> {
             let drain = Drain {
                 tail: self.stderr.clone(),
                 log: spec.log.clone(),
-                redaction: Redaction::of(spec.command.env.iter()),
+                redaction: Redaction::of(spec.runs.variables().into_iter().flatten()),
             };
             tasks.spawn("unit.stderr", drain.run(stderr, stderr_ended));
         }

@@ -6,7 +6,11 @@ use std::{fmt, sync::Arc};
 use futures_util::future::BoxFuture;
 use tokio::net::unix::pipe;
 
-use super::{LastExit, Reason};
+use super::{
+    LastExit, Reason,
+    process::{Process, SpawnError},
+};
+use crate::lifecycle::Tasks;
 
 /// The server's ends of its pipes, as seen from here. Both are non-blocking and not inherited by
 /// other children.
@@ -26,6 +30,25 @@ pub trait Handshake: Send + Sync + 'static {
     /// Speaks to a process that has just been spawned. The driver gives it the unit's start limit
     /// and drops the future when that passes or the process ends; it needs no deadline of its own.
     fn begin(&self, io: ChildIo) -> BoxFuture<'static, Result<Arc<Self::Session>, HandshakeError>>;
+}
+
+/// The way to something that runs without us, such as a server behind a URL.
+pub trait Attach: fmt::Debug + Send + Sync + 'static {
+    /// Makes an instance: pipes as a process has them, and a task behind them. Must not block.
+    ///
+    /// # Errors
+    /// When there can be none.
+    fn attach(&self, tasks: &Tasks) -> Result<Process, SpawnError>;
+}
+
+/// How a running instance is told to go.
+pub trait Control: fmt::Debug + Send + Sync {
+    /// Asks it to go: SIGTERM and SIGCONT to a process's group.
+    fn terminate(&self);
+    /// Ends it and all it started.
+    fn kill(&self);
+    /// [`Self::kill`] did not get it done: ends whatever carries it out, too.
+    fn force(&self);
 }
 
 /// A running conversation with one process.

@@ -137,7 +137,7 @@ impl Machine {
             .retain(|failed| at.now.duration_since(*failed) < CRASH_WINDOW);
         self.recent.push_back(at.now);
         let stable = std::mem::take(&mut self.was_stable);
-        self.looping |= self.recent.len() >= CRASH_COUNT;
+        self.looping |= policy.loops && self.recent.len() >= CRASH_COUNT;
         if self.looping {
             // Only the latest matter for the next judgement.
             self.recent.drain(..self.recent.len().saturating_sub(CRASH_COUNT));

@@ -11,7 +11,7 @@ use tokio::{
 
 use super::{
     LastExit, Reason, Start, State, Status, UnitContext, UnitSpec,
-    contract::{Handshake, HandshakeError, Session, SessionEnd},
+    contract::{Control, Handshake, HandshakeError, Session, SessionEnd},
     health::{Health, Verdict, at, ready},
     machine::Machine,
     orders::Orders,
@@ -245,6 +245,7 @@ impl<H: Handshake> Driver<H> {
                 }
                 self.step(Input::Spawned);
             }
+            ProcessEvent::Attached => self.step(Input::Spawned),
             ProcessEvent::Failed(error) => {
                 self.process = None;
                 self.note_spawn_error(&error);
@@ -353,17 +354,17 @@ impl<H: Handshake> Driver<H> {
                     running.process.io = None;
                 }
             }
-            Action::Terminate => self.with_process(Process::terminate),
-            Action::KillTree => self.with_process(Process::kill),
-            Action::KillGuard => self.with_process(Process::kill_guard),
+            Action::Terminate => self.with_process(|control| control.terminate()),
+            Action::KillTree => self.with_process(|control| control.kill()),
+            Action::KillGuard => self.with_process(|control| control.force()),
             Action::EndSession => self.end_session(),
         }
         None
     }
 
-    fn with_process(&self, act: impl FnOnce(&Process)) {
+    fn with_process(&self, act: impl FnOnce(&dyn Control)) {
         if let Some(running) = &self.process {
-            act(&running.process);
+            act(&*running.process.control);
         }
     }
 }

@@ -33,6 +33,8 @@ pub enum Reason {
     Unresponsive,
     /// It could not be started.
     Spawn,
+    /// It is no process of ours, and the way to it ended.
+    Disconnected,
     /// Its guard was killed, and it with it.
     GuardLost,
 }
@@ -45,6 +47,7 @@ impl Reason {
             Exit::Code(code) => Self::Exit(code),
             Exit::Signal(SIGKILL) => Self::Killed,
             Exit::Signal(signal) => Self::Signal(signal),
+            Exit::Disconnected => Self::Disconnected,
             Exit::GuardLost => Self::GuardLost,
         }
     }
@@ -65,6 +68,7 @@ impl fmt::Display for Reason {
             Self::Handshake => f.write_str("handshake"),
             Self::Unresponsive => f.write_str("unresponsive"),
             Self::Spawn => f.write_str("spawn"),
+            Self::Disconnected => f.write_str("disconnected"),
             Self::GuardLost => f.write_str("guard_lost"),
         }
     }

@@ -20,6 +20,7 @@ pub(super) fn policy(restart: RestartPolicy) -> Policy {
         stop: Duration::from_secs(10),
         max_delay: Duration::from_mins(1),
         lazy: false,
+        loops: true,
     }
 }
 

@@ -28,11 +28,11 @@ mod unit;
 #[cfg(test)]
 mod unit_tests;
 
-pub use contract::{ChildIo, Event, Handshake, HandshakeError, LineSink, Session, SessionEnd};
+pub use contract::{Attach, ChildIo, Control, Event, Handshake, HandshakeError, LineSink, Session, SessionEnd};
 pub use last_exit::{LastExit, Reason};
 pub use permits::{Permit, Permits};
 pub use policy::{Policy, RestartPolicy};
-pub use spec::{Command, Start, Timeouts, UnitContext, UnitSpec};
+pub use spec::{Command, Runs, Start, Timeouts, UnitContext, UnitSpec};
 pub use state::State;
 pub use status::Status;
 pub use unit::{Ticket, Unit};

@@ -33,6 +33,9 @@ pub struct Policy {
     pub max_delay: Duration,
     /// Whether a call may start the unit even where `restart` would not.
     pub lazy: bool,
+    /// Whether failing again and again makes a crash loop. What runs elsewhere costs nothing to try, and comes back when it
+    /// comes back.
+    pub loops: bool,
 }
 
 impl Policy {
@@ -73,6 +76,7 @@ mod tests {
             stop: Duration::from_secs(10),
             max_delay: Duration::from_mins(1),
             lazy: false,
+            loops: true,
         }
     }
 

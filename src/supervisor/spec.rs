@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{LineSink, Permits, Policy, RestartPolicy, process::Cgroups};
+use super::{Attach, LineSink, Permits, Policy, RestartPolicy, process::Cgroups};
 use crate::{
     config::{ServiceLimits, ServiceName},
     lifecycle::Tasks,
@@ -32,6 +32,25 @@ impl fmt::Debug for Command {
             .field("env", &self.env.keys())
             .field("cwd", &self.cwd)
             .finish()
+    }
+}
+
+/// What a unit runs: the units of everything look the same from outside.
+#[derive(Clone, Debug)]
+pub enum Runs {
+    /// A process on this machine, under a guard.
+    Process(Command),
+    /// Something that runs without us, to which an instance is a way.
+    Attached(Arc<dyn Attach>),
+}
+
+impl Runs {
+    /// The variables of a process; nothing else has any.
+    pub(super) fn variables(&self) -> Option<&BTreeMap<String, String>> {
+        match self {
+            Self::Process(command) => Some(&command.env),
+            Self::Attached(_) => None,
+        }
     }
 }
 
@@ -65,7 +84,7 @@ pub struct UnitSpec {
     /// Which of the service's units it is: `legacy`, `modern`, …
     pub unit: String,
     /// What to run.
-    pub command: Command,
+    pub runs: Runs,
     /// What each process may take.
     pub limits: ServiceLimits,
     /// How long each step may take.
@@ -98,6 +117,7 @@ impl UnitSpec {
             stop: self.timeouts.stop.min(left),
             max_delay: self.max_delay,
             lazy: self.start == Start::Lazy,
+            loops: matches!(self.runs, Runs::Process(_)),
         }
     }
 }
@@ -107,7 +127,7 @@ impl fmt::Debug for UnitSpec {
         f.debug_struct("UnitSpec")
             .field("service", &self.service)
             .field("unit", &self.unit)
-            .field("command", &self.command)
+            .field("runs", &self.runs)
             .field("limits", &self.limits)
             .field("timeouts", &self.timeouts)
             .field("restart", &self.restart)
@@ -173,7 +193,7 @@ mod tests {
             let spec = UnitSpec {
                 service: ServiceName::new("test").unwrap(),
                 unit: "only".to_owned(),
-                command: Command { program: "true".to_owned(), args: vec![], env: BTreeMap::new(), cwd: None },
+                runs: Runs::Process(Command { program: "true".to_owned(), args: vec![], env: BTreeMap::new(), cwd: None }),
                 timeouts: Timeouts { start: budget, drain, stop },
                 restart: RestartPolicy::Always,
                 max_delay: budget,

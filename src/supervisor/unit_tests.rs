@@ -21,8 +21,8 @@ use tokio::{
 };
 
 use super::{
-    ChildIo, Event, Handshake, HandshakeError, LastExit, Permits, Reason, RestartPolicy, Session, SessionEnd, Start,
-    State, Status, Timeouts, Unit, UnitContext, UnitSpec,
+    ChildIo, Event, Handshake, HandshakeError, LastExit, Permits, Reason, RestartPolicy, Runs, Session, SessionEnd,
+    Start, State, Status, Timeouts, Unit, UnitContext, UnitSpec,
     process::tests::{alive, guard_host, shell, until},
 };
 use crate::{
@@ -106,7 +106,7 @@ fn spec(script: &str) -> UnitSpec {
     UnitSpec {
         service: ServiceName::new("test").unwrap(),
         unit: "only".to_owned(),
-        command: shell(script),
+        runs: Runs::Process(shell(script)),
         limits: ServiceLimits::default(),
         timeouts: Timeouts {
             start: SOON,
@@ -247,7 +247,9 @@ async fn a_refused_handshake_and_an_early_exit_say_why() {
 #[tokio::test]
 async fn what_cannot_run_is_misconfigured() {
     let mut missing = spec("");
-    missing.command.program = "no-such-program".to_owned();
+    let mut command = shell("");
+    command.program = "no-such-program".to_owned();
+    missing.runs = Runs::Process(command);
     let unit = launch(missing);
     let status = in_state(&unit, State::Misconfigured).await;
     let exit = status.last_exit.clone().unwrap();

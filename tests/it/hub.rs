@@ -31,6 +31,7 @@ const STOP: Duration = Duration::from_secs(35);
 pub struct Builder {
     dir: TempDir,
     transport: String,
+    port: String,
     config: Option<String>,
     env: Vec<(String, String)>,
     args: Vec<String>,
@@ -64,6 +65,12 @@ impl Builder {
     /// Runs it as the only child of this program, such as `unshare --pid --fork`.
     pub fn under<'a>(mut self, wrapper: impl IntoIterator<Item = &'a str>) -> Self {
         self.wrapper = wrapper.into_iter().map(str::to_owned).collect();
+        self
+    }
+
+    /// The port of the MCP door; a free one if not set.
+    pub fn port(mut self, port: &str) -> Self {
+        port.clone_into(&mut self.port);
         self
     }
 
@@ -106,7 +113,7 @@ impl Builder {
             &self.transport,
             "--admin",
             "--port",
-            "0",
+            &self.port,
             "--admin-port",
             "0",
         ];
@@ -225,6 +232,7 @@ impl Hub {
         Builder {
             dir: TempDir::with_prefix("mcpvisor-it-").unwrap(),
             transport: "sse".to_owned(),
+            port: "0".to_owned(),
             config: None,
             env: Vec::new(),
             args: Vec::new(),

@@ -43,6 +43,7 @@ mod mixing;
 mod pid_one;
 mod processes;
 mod reload;
+mod remote;
 mod replacing;
 mod servers;
 mod smoke;

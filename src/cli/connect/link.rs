@@ -17,6 +17,7 @@ use super::{
 use crate::{
     jsonrpc::{Message, parse},
     mcp::{ErrorAnswer, HubFault, Outcome, code, method},
+    upstream::remote::EventReader,
 };
 
 /// How long a hub that does not answer its port is waited for: it may be starting again.
@@ -188,7 +189,7 @@ fn first_answer(headers: &HeaderMap, body: &Bytes) -> Bytes {
     if !is_events(headers) {
         return body.clone();
     }
-    let events = super::events::EventReader::default().feed(body);
+    let events = EventReader::default().feed(body);
     let answers = |data: &Bytes| parse(data.clone()).is_ok_and(|message| is_answer(&message));
     events
         .into_iter()

@@ -4,9 +4,7 @@
 //! them), streams (taken up again where they broke), and the headers that repeat parts of a modern request.
 
 mod args;
-mod events;
 mod link;
-mod mirror;
 mod post;
 mod run;
 mod session;

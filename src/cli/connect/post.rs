@@ -7,14 +7,11 @@ use http::{HeaderMap, StatusCode};
 use reqwest::Response;
 use tokio::time::sleep;
 
-use super::{
-    events::EventReader,
-    link::{Failure, Link, chain, is_answer, is_events, refused},
-    mirror,
-};
+use super::link::{Failure, Link, chain, is_answer, is_events, refused};
 use crate::{
     jsonrpc::{Kind, Message, parse},
     mcp::{call_params, method},
+    upstream::remote::{EventReader, mirrored_headers},
 };
 
 /// How often a stream that broke before its answer is asked for again.
@@ -56,7 +53,7 @@ async fn modern(link: &Link, message: &Message) -> Result<(), Failure> {
         |_ambiguous| HeaderMap::new(),
         |params| {
             link.memory
-                .with_annotations(|known| mirror::headers(message, &params, known))
+                .with_annotations(|known| mirrored_headers(message, &params, known))
         },
     );
     let response = link.post(message.bytes(), headers).await?;

@@ -131,7 +131,7 @@ mod tests {
                     .map(|(k, v)| (k.clone(), v.expose().clone()))
                     .collect(),
             ),
-            Source::Demo => panic!("{name} is the demo"),
+            other @ (Source::Demo | Source::Remote(_)) => panic!("{name} is {other:?}"),
         }
     }
 
@@ -188,7 +188,12 @@ mod tests {
         assert!(!converted.yaml.contains("canary"), "{}", converted.yaml);
         let config = reload(
             &converted.yaml,
-            &[("HOME", "/h"), ("GH_KEY", "v"), ("WORKSPACE_FOLDER", "/w")],
+            &[
+                ("HOME", "/h"),
+                ("GH_KEY", "v"),
+                ("WORKSPACE_FOLDER", "/w"),
+                ("TWO_AUTHORIZATION", "t"),
+            ],
         );
         assert_eq!(
             run_of(&config, "one"),
@@ -198,12 +203,16 @@ mod tests {
                 pairs(&[("K", "v")])
             )
         );
+        let Source::Remote(remote) = &config.services["two"].source else {
+            panic!("{:?}", config.services["two"])
+        };
         assert_eq!(
-            config.services.len(),
-            1,
-            "the remote one is kept in the file, switched off"
+            (
+                remote.address().as_str(),
+                remote.headers["Authorization"].expose().as_str()
+            ),
+            ("https://example.org/mcp", "Bearer t")
         );
-        assert!(converted.yaml.contains("https://example.org/mcp") && converted.yaml.contains("enabled: false"));
         assert!(
             converted.notes.iter().any(|note| note.contains("envFile")),
             "{:?}",

@@ -49,12 +49,6 @@ pub(super) fn translate(
             unknown.join(", ")
         ));
     }
-    if remote {
-        notes.push(format!(
-            "{name}: remote servers are not supported in this version, so it is switched off"
-        ));
-        enabled = false;
-    }
     if !enabled {
         service.insert("enabled".to_owned(), false.into());
     }

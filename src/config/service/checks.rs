@@ -8,6 +8,7 @@ use std::{
 
 use super::{
     raw::{RawRestart, RawService, RawTimeouts},
+    remote::{self, RemoteTransport},
     types::{Command, Prefix, Restart, Service, Source, Timeouts, ToolSettings},
 };
 use crate::config::{
@@ -74,8 +75,9 @@ fn check(raw: RawService, name: ServiceName, at: &KeyPath, context: &mut Context
             cwd: raw.cwd,
             builtin: raw.builtin.is_some(),
             url: raw.url,
-            remote: raw.transport.is_some() || raw.headers.is_some(),
-            enabled,
+            transport: raw.transport,
+            headers: raw.headers,
+            header_files: raw.header_files,
         },
         at,
         context,
@@ -125,40 +127,52 @@ struct Origin {
     cwd: Option<Text>,
     builtin: bool,
     url: Option<Text>,
-    remote: bool,
-    enabled: bool,
+    transport: Option<RemoteTransport>,
+    headers: Option<BTreeMap<String, Secret<String>>>,
+    header_files: Option<BTreeMap<String, Text>>,
+}
+
+impl Origin {
+    fn is_shown_as_remote(&self) -> bool {
+        self.transport.is_some() || self.headers.is_some() || self.header_files.is_some()
+    }
+
+    fn is_shown_as_command(&self) -> bool {
+        self.args.is_some() || self.env.is_some() || self.env_files.is_some() || self.cwd.is_some()
+    }
 }
 
 fn source(origin: Origin, at: &KeyPath, context: &mut Context<'_>) -> Option<Source> {
     let known_wrong = SOURCES
         .iter()
         .any(|key| context.mistakes.under(&at.join(key)) || context.mistakes.meant(at, key));
+    let (shown, told_to_run) = (origin.is_shown_as_remote(), origin.is_shown_as_command());
     match (origin.command, origin.builtin, origin.url) {
         (None, false, None) => {
             if !known_wrong {
-                context
-                    .mistakes
-                    .push(at.clone(), "needs a `command`: the program to run");
+                context.mistakes.push(
+                    at.clone(),
+                    "needs a `command`, the program to run, or a `url`, where a server runs",
+                );
             }
             None
         }
-        (None, false, Some(_)) => {
-            if origin.enabled {
-                let message = "remote servers are not supported in this version; remove it or set `enabled: false`";
-                context.mistakes.push(at.join("url"), message);
-            } else {
-                context.warnings.push(format!(
-                    "{at}: left out, remote servers are not supported in this version"
-                ));
+        (None, false, Some(url)) => {
+            if told_to_run {
+                context.mistakes.push(
+                    at.clone(),
+                    "`args`, `env` and `cwd` belong to a `command`, not to a remote server",
+                );
             }
-            None
+            let headers = from_files("headers", origin.headers, origin.header_files, at, context);
+            remote::check(&url, origin.transport, Some(headers), at, context.mistakes).map(Source::Remote)
         }
         (None, true, None) => Some(Source::Demo),
         (Some(Text(program)), false, None) => {
-            if origin.remote {
+            if shown {
                 context.mistakes.push(
                     at.clone(),
-                    "`transport` and `headers` belong to a remote server, not to a `command`",
+                    "`transport`, `headers` and `header_files` belong to a remote server, not to a `command`",
                 );
             }
             let args = origin.args.unwrap_or_default().0;
@@ -197,18 +211,21 @@ fn check_program(program: &str, args: &[String], at: &KeyPath, mistakes: &mut Mi
     }
 }
 
-fn variables(
-    env: Option<BTreeMap<String, Secret<String>>>,
+/// What was written under `key`, and what stands in the files of the key beside it.
+fn from_files(
+    key: &str,
+    written: Option<BTreeMap<String, Secret<String>>>,
     files: Option<BTreeMap<String, Text>>,
     at: &KeyPath,
     context: &mut Context<'_>,
 ) -> BTreeMap<String, Secret<String>> {
-    let mut env = env.unwrap_or_default();
+    let mut all = written.unwrap_or_default();
+    let files_key = format!("{}_files", key.trim_end_matches('s'));
     for (name, Text(file)) in files.unwrap_or_default() {
-        let at = at.join("env_files").join(&name);
-        match env.entry(name) {
+        let at = at.join(&files_key).join(&name);
+        match all.entry(name) {
             Entry::Occupied(entry) => {
-                let message = format!("`{}` also stands in `env`; keep one of the two", entry.key());
+                let message = format!("`{}` also stands in `{key}`; keep one of the two", entry.key());
                 context.mistakes.push(at, message);
             }
             Entry::Vacant(entry) => {
@@ -218,6 +235,16 @@ fn variables(
             }
         }
     }
+    all
+}
+
+fn variables(
+    env: Option<BTreeMap<String, Secret<String>>>,
+    files: Option<BTreeMap<String, Text>>,
+    at: &KeyPath,
+    context: &mut Context<'_>,
+) -> BTreeMap<String, Secret<String>> {
+    let env = from_files("env", env, files, at, context);
     for (name, value) in &env {
         let at = at.join("env").join(name);
         if name.is_empty() || name.contains(['=', '\0']) || value.expose().contains('\0') {

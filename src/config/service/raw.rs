@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     limits::{RawServiceLimits, ServiceLimits},
+    remote::{Remote, RemoteTransport},
     types::{
         Command, EraChoice, Placement, Prefix, Replace, Restart, RestartPolicy, Service, Sharing, Source, Start,
         Timeouts, ToolSettings, WhenDown,
@@ -18,7 +19,7 @@ use crate::config::{
     sensitive,
 };
 
-/// One MCP server: a `command`, or `builtin: demo`.
+/// One MCP server: a `command`, the `url` of one that runs elsewhere, or `builtin: demo`.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(inline)]
@@ -45,15 +46,19 @@ pub(in crate::config) struct RawService {
     /// A server that comes with the hub: `demo`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) builtin: Option<Builtin>,
-    /// Address of a remote server. Not supported in this version.
+    /// Address of a server that runs elsewhere: `https://mcp.example.org/mcp`, or a WebSocket's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) url: Option<Text>,
-    /// How a remote server is spoken to. Not supported in this version.
+    /// How that server is spoken to: `auto`, `streamable-http`, `sse` or `websocket`.
+    #[schemars(extend("default" = "auto"))]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) transport: Option<Text>,
-    /// Headers for a remote server. Not supported in this version.
+    pub(super) transport: Option<RemoteTransport>,
+    /// Headers for that server, such as `Authorization: Bearer ${TOKEN}`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) headers: Option<BTreeMap<String, Secret<String>>>,
+    /// Headers whose values stand in files: the name of the header and the path of the file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) header_files: Option<BTreeMap<String, Text>>,
     /// What stands before the names of its tools: `service` (its name), `none`, or a text of its own.
     #[schemars(extend("default" = "service"))]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -160,9 +165,10 @@ pub(super) struct RawRestart {
 
 impl From<&Service> for RawService {
     fn from(service: &Service) -> Self {
-        let (command, builtin) = match &service.source {
-            Source::Command(command) => (Some(command), None),
-            Source::Demo => (None, Some(Builtin::Demo)),
+        let (source, builtin) = match &service.source {
+            Source::Command(command) => (Self::from(command), None),
+            Source::Remote(remote) => (Self::from(remote), None),
+            Source::Demo => (Self::default(), Some(Builtin::Demo)),
         };
         let prefix = match &service.prefix {
             Prefix::Service => "service",
@@ -193,7 +199,7 @@ impl From<&Service> for RawService {
             timeouts: Some(RawTimeouts::from(&service.timeouts)),
             restart: Some(RawRestart::from(&service.restart)),
             limits: (service.limits != ServiceLimits::default()).then(|| RawServiceLimits::from(&service.limits)),
-            ..command.map(Self::from).unwrap_or_default()
+            ..source
         }
     }
 }
@@ -205,6 +211,17 @@ impl From<&Command> for RawService {
             args: (!command.args.is_empty()).then(|| Words(sensitive::masked(&command.args))),
             env: (!command.env.is_empty()).then(|| command.env.clone()),
             cwd: command.cwd.as_ref().map(|cwd| Text(cwd.display().to_string())),
+            ..Self::default()
+        }
+    }
+}
+
+impl From<&Remote> for RawService {
+    fn from(remote: &Remote) -> Self {
+        Self {
+            url: Some(Text(remote.address())),
+            transport: Some(remote.transport),
+            headers: (!remote.headers.is_empty()).then(|| remote.headers.clone()),
             ..Self::default()
         }
     }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::limits::ServiceLimits;
+use super::{limits::ServiceLimits, remote::Remote};
 use crate::config::{name::ServiceName, secret::Secret, sensitive};
 
 /// One MCP server registered here.
@@ -91,6 +91,8 @@ pub enum Source {
     Command(Command),
     /// The built-in demo server: the hub's own binary with `demo-server`.
     Demo,
+    /// A server that runs elsewhere.
+    Remote(Remote),
 }
 
 /// A program, started without a shell. `Debug` masks variables and the arguments that look like secrets.
@@ -240,7 +242,7 @@ impl Timeouts {
                 let program = command.program.rsplit('/').next().unwrap_or_default();
                 DOWNLOADERS.contains(&program)
             }
-            Source::Demo => false,
+            Source::Demo | Source::Remote(_) => false,
         };
         Self {
             start: Duration::from_secs(if downloads { 180 } else { 30 }),

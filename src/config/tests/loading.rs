@@ -84,7 +84,7 @@ fn every_mistake_is_told_at_once_with_its_place() {
          \x20 good: {command: x}\n\
          \x20 git hub: {command: x}\n\
          \x20 broken: {comand: x, start: sometimes, timeouts: {call: []}}\n\
-         \x20 remote: {url: \"https://example.org/mcp\"}\n\
+         \x20 remote: {url: \"example.org/mcp\"}\n\
          \x20 shell: {command: npx -y thing}\n\
          \x20 empty: {}\n\
          \x20 greedy: {command: x, limits: {memory: 1MiB, pids: 0, open_files: 9, cpus: 0.001, disk: 1GiB}}\n",
@@ -104,14 +104,14 @@ fn every_mistake_is_told_at_once_with_its_place() {
             "services.broken.comand: unknown key; did you mean `command`? (mcpvisor.yaml)",
             "services.broken.start: expected one of `eager`, `lazy`, found `sometimes` (mcpvisor.yaml)",
             "services.broken.timeouts.call: expected a single value, found a list (mcpvisor.yaml)",
-            "services.empty: needs a `command`: the program to run (mcpvisor.yaml)",
+            "services.empty: needs a `command`, the program to run, or a `url`, where a server runs (mcpvisor.yaml)",
             "services.git hub: a name has only letters, digits, `-` and single `_`, not ' '; did you mean `git-hub`? (mcpvisor.yaml)",
             "services.greedy.limits.cpus: lies between 0.01 and 8192 (mcpvisor.yaml)",
             "services.greedy.limits.disk: unknown key; known here: `memory`, `pids`, `open_files`, `cpus` (mcpvisor.yaml)",
             "services.greedy.limits.memory: lies between 4MiB and 1048576GiB (mcpvisor.yaml)",
             "services.greedy.limits.open_files: lies between 16 and 1073741824 (mcpvisor.yaml)",
             "services.greedy.limits.pids: lies between 1 and 4194304 (mcpvisor.yaml)",
-            "services.remote.url: remote servers are not supported in this version; remove it or set `enabled: false` (mcpvisor.yaml)",
+            "services.remote.url: expected an address such as `https://mcp.example.org/mcp` (mcpvisor.yaml)",
             "services.shell.command: is one program, not a shell line; write `command: npx` and `args: [-y, thing]` (mcpvisor.yaml)",
             "transprot: unknown key; did you mean `transport`? (mcpvisor.yaml)",
         ]
@@ -252,18 +252,18 @@ fn a_desktop_file_is_accepted_as_it_is() {
             .keys()
             .map(ServiceName::as_str)
             .collect::<Vec<_>>(),
-        ["My-Files"]
+        ["My-Files", "off"]
     );
     assert_eq!(command(&loaded.config, "My-Files").args, ["-y", "files"]);
-    assert_eq!(loaded.warnings.len(), 4, "{:#?}", loaded.warnings);
+    assert_eq!(loaded.warnings.len(), 3, "{:#?}", loaded.warnings);
     place.write(
         "mcpvisor.json",
-        r#"{"mcpServers": {"far away": {"url": "https://example.org"}}}"#,
+        r#"{"mcpServers": {"far away": {"url": "https://example.org", "type": "ws"}}}"#,
     );
     assert_eq!(
         place.mistakes(),
         [
-            "mcpServers.far away.url: remote servers are not supported in this version; remove it or set `enabled: false` (mcpvisor.json)"
+            "mcpServers.far away.transport: does not fit the `url`: a WebSocket begins with `ws://` or `wss://`, everything else with `http://` or `https://` (mcpvisor.json)"
         ]
     );
 }

@@ -60,6 +60,6 @@ impl Place {
 pub(super) fn command(config: &Config, name: &str) -> Command {
     match &config.services[name].source {
         Source::Command(command) => command.clone(),
-        Source::Demo => panic!("{name} is the demo"),
+        other @ (Source::Demo | Source::Remote(_)) => panic!("{name} is {other:?}"),
     }
 }

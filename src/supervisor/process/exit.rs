@@ -13,6 +13,8 @@ pub enum Exit {
     Code(i32),
     /// This signal killed it.
     Signal(i32),
+    /// It was no process of ours, and the way to it ended.
+    Disconnected,
     /// Its guard was killed, which kills it too; how it ended nobody saw.
     GuardLost,
 }
@@ -22,7 +24,7 @@ impl Exit {
     pub fn code(self) -> Option<i32> {
         match self {
             Self::Code(code) => Some(code),
-            Self::Signal(_) | Self::GuardLost => None,
+            Self::Signal(_) | Self::Disconnected | Self::GuardLost => None,
         }
     }
 
@@ -30,7 +32,7 @@ impl Exit {
     pub fn signal(self) -> Option<i32> {
         match self {
             Self::Signal(signal) => Some(signal),
-            Self::Code(_) | Self::GuardLost => None,
+            Self::Code(_) | Self::Disconnected | Self::GuardLost => None,
         }
     }
 
@@ -40,7 +42,7 @@ impl Exit {
         match self {
             Self::Code(0) => ExitKind::Clean,
             Self::Code(126 | 127) => ExitKind::Misconfigured,
-            Self::Code(_) | Self::Signal(_) | Self::GuardLost => ExitKind::Failure,
+            Self::Code(_) | Self::Signal(_) | Self::Disconnected | Self::GuardLost => ExitKind::Failure,
         }
     }
 }
@@ -53,6 +55,7 @@ impl fmt::Display for Exit {
                 Ok(signal) => write!(f, "killed by signal {number} ({signal})"),
                 Err(_unnamed) => write!(f, "killed by signal {number}"),
             },
+            Self::Disconnected => f.write_str("the connection to the server ended"),
             Self::GuardLost => f.write_str("its guard process was killed"),
         }
     }

@@ -303,7 +303,7 @@ impl Guard {
                 drop(signal_hook::low_level::emulate_default_handler(signal));
                 ExitCode::from(u8::try_from(128 + signal).unwrap_or(BROKEN))
             }
-            Some(Exit::GuardLost) | None => ExitCode::from(BROKEN),
+            Some(Exit::GuardLost | Exit::Disconnected) | None => ExitCode::from(BROKEN),
         }
     }
 

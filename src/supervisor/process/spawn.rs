@@ -42,7 +42,7 @@ use super::{
 use crate::{
     config::ServiceLimits,
     lifecycle::Tasks,
-    supervisor::{ChildIo, Command, state::ExitKind},
+    supervisor::{ChildIo, Command, Control, state::ExitKind},
 };
 
 /// Why there will be no process. The text says which program and where it was searched.
@@ -60,6 +60,8 @@ pub struct SpawnError {
 pub enum ProcessEvent {
     /// It runs as this process.
     Spawned(u32),
+    /// The way to it is there; it is no process of ours.
+    Attached,
     /// It could not be started; nothing of it is left, and nothing more follows.
     Failed(SpawnError),
     /// It went over this limit; its end follows.
@@ -70,7 +72,7 @@ pub enum ProcessEvent {
     Gone,
 }
 
-/// A server under its guard. Dropping it kills the tree.
+/// A server under its guard, or the way to one elsewhere. Dropping it kills the tree, or ends the way.
 #[derive(Debug)]
 pub struct Process {
     /// The pipes, until somebody takes them.
@@ -79,29 +81,37 @@ pub struct Process {
     pub stderr: Option<pipe::Receiver>,
     /// What happens to it, ending with [`ProcessEvent::Failed`] or [`ProcessEvent::Gone`].
     pub events: mpsc::Receiver<ProcessEvent>,
-    /// The guard's process.
-    pub guard: u32,
+    /// The guard's process, if it has one.
+    pub guard: Option<u32>,
+    /// How it is told to go.
+    pub control: Box<dyn Control>,
+}
+
+/// The guard of a process.
+#[derive(Debug)]
+struct Guarded {
+    guard: u32,
     control: OwnedWriteHalf,
 }
 
-impl Process {
-    /// SIGTERM and SIGCONT to the server's process group.
-    pub fn terminate(&self) {
+impl Control for Guarded {
+    fn terminate(&self) {
         self.order(TERMINATE);
     }
 
-    /// SIGKILL to the whole tree.
-    pub fn kill(&self) {
+    fn kill(&self) {
         self.order(KILL);
     }
 
-    /// Kills a guard that does not do its work; what it left is swept, [`ProcessEvent::Gone`] follows.
-    pub fn kill_guard(&self) {
+    /// What a killed guard left is swept, [`ProcessEvent::Gone`] follows.
+    fn force(&self) {
         if let Ok(guard) = i32::try_from(self.guard) {
             tree::send(guard, Signal::SIGKILL);
         }
     }
+}
 
+impl Guarded {
     fn order(&self, order: u8) {
         // One byte now and then never fills the socket; a guard that is gone needs no order.
         drop(self.control.try_write(&[order]));
@@ -155,8 +165,8 @@ pub fn spawn(
         io: Some(started.io),
         stderr: Some(started.stderr),
         events,
-        guard: id,
-        control,
+        guard: Some(id),
+        control: Box::new(Guarded { guard: id, control }),
     })
 }
 

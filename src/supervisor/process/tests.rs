@@ -77,8 +77,11 @@ async fn next(process: &mut Process) -> ProcessEvent {
 async fn spawned(process: &mut Process) -> u32 {
     match next(process).await {
         ProcessEvent::Spawned(pid) => pid,
-        other
-        @ (ProcessEvent::Failed(_) | ProcessEvent::Breached(_) | ProcessEvent::Exited(_) | ProcessEvent::Gone) => {
+        other @ (ProcessEvent::Attached
+        | ProcessEvent::Failed(_)
+        | ProcessEvent::Breached(_)
+        | ProcessEvent::Exited(_)
+        | ProcessEvent::Gone) => {
             panic!("{other:?}")
         }
     }
@@ -162,18 +165,18 @@ async fn a_server_inherits_what_it_should_and_nothing_else() {
 async fn terminate_reaches_the_group_and_kill_what_ignores_it() {
     let (mut process, pid, numbers) =
         scripted("trap '' TERM; sh -c 'trap \"\" TERM; echo $$; while :; do sleep 1; done'").await;
-    process.terminate();
+    process.control.terminate();
     // Alive after the signal was certainly delivered: the guard handles orders one after the other.
-    process.terminate();
+    process.control.terminate();
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert!(alive(pid) && alive(numbers[0]));
-    process.kill();
+    process.control.kill();
     assert_eq!(next(&mut process).await, ProcessEvent::Exited(Exit::Signal(9)));
     assert_eq!(next(&mut process).await, ProcessEvent::Gone);
     assert!(!alive(pid) && !alive(numbers[0]));
 
     let (mut process, _, _) = scripted("echo 1; kill -STOP $$; sleep 300").await;
-    process.terminate();
+    process.control.terminate();
     assert_eq!(next(&mut process).await, ProcessEvent::Exited(Exit::Signal(15)));
     assert_eq!(next(&mut process).await, ProcessEvent::Gone);
 }
@@ -198,9 +201,9 @@ async fn daemons_that_hold_the_pipes_neither_hide_the_exit_nor_survive_it() {
 async fn a_bounded_fork_bomb_is_cleared() {
     let script = "i=0; while [ $i -lt 150 ]; do setsid sh -c 'while :; do sleep 1 & wait; done' & i=$((i+1)); done; echo 1; wait";
     let (mut process, _, _) = scripted(script).await;
-    let (guard, begun) = (i32::try_from(process.guard).unwrap(), Instant::now());
+    let (guard, begun) = (i32::try_from(process.guard.unwrap()).unwrap(), Instant::now());
     assert!(tree::below(guard, &tree::processes()).len() > 150);
-    process.kill();
+    process.control.kill();
     assert_eq!(next(&mut process).await, ProcessEvent::Exited(Exit::Signal(9)));
     assert_eq!(next(&mut process).await, ProcessEvent::Gone);
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
@@ -259,13 +262,13 @@ async fn a_killed_guard_takes_everything_with_it() {
     let script = "setsid sh -c 'trap \"\" TERM; while :; do sleep 1; done' & echo $!; wait";
     let (mut process, pid, daemons) = scripted(script).await;
     // Deaf to everything that asks politely.
-    let guard = i32::try_from(process.guard).unwrap();
+    let guard = i32::try_from(process.guard.unwrap()).unwrap();
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
         tree::send(guard, signal);
     }
     tokio::time::sleep(Duration::from_millis(50)).await;
-    assert!(alive(process.guard) && alive(pid) && alive(daemons[0]));
-    process.kill_guard();
+    assert!(alive(process.guard.unwrap()) && alive(pid) && alive(daemons[0]));
+    process.control.force();
     assert_eq!(next(&mut process).await, ProcessEvent::Exited(Exit::GuardLost));
     assert_eq!(next(&mut process).await, ProcessEvent::Gone);
     until(SOON, "all dead", || !alive(pid) && !alive(daemons[0])).await;

@@ -32,7 +32,8 @@ impl Report {
             Self::Failed(errno) => format!("failed {errno}\n"),
             Self::Exited(Exit::Code(code)) => format!("exited {code}\n"),
             Self::Exited(Exit::Signal(signal)) => format!("killed {signal}\n"),
-            Self::Exited(Exit::GuardLost) => "lost 0\n".to_owned(),
+            // A guard's server is a process.
+            Self::Exited(Exit::GuardLost | Exit::Disconnected) => "lost 0\n".to_owned(),
             Self::Left(count) => format!("left {count}\n"),
             Self::Breached(breach) => format!("breached {breach}\n"),
             Self::Loose(errno) => format!("loose {errno}\n"),

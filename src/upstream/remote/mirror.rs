@@ -14,11 +14,11 @@ use crate::{
 
 /// Which arguments of which tools are repeated: the way through `properties`, and the header's name.
 #[derive(Debug, Default)]
-pub(super) struct Annotations(HashMap<String, Vec<(Vec<String>, HeaderName)>>);
+pub struct Annotations(HashMap<String, Vec<(Vec<String>, HeaderName)>>);
 
 impl Annotations {
     /// Learns from an answer to `tools/list`; other answers say nothing.
-    pub(super) fn learn(&mut self, answer: &Bytes) {
+    pub fn learn(&mut self, answer: &Bytes) {
         if memchr::memmem::find(answer, b"x-mcp-header").is_none() {
             return;
         }
@@ -53,7 +53,7 @@ fn collect(schema: &Value, way: &mut Vec<String>, found: &mut Vec<(Vec<String>, 
 }
 
 /// The headers of a modern message.
-pub(super) fn headers(message: &Message, params: &CallParams<'_>, annotations: &Annotations) -> HeaderMap {
+pub fn headers(message: &Message, params: &CallParams<'_>, annotations: &Annotations) -> HeaderMap {
     let mut headers = HeaderMap::new();
     let mut put = |name: HeaderName, text: &str| {
         if let Ok(value) = HeaderValue::try_from(text) {

@@ -6,19 +6,22 @@ use bytes::Bytes;
 
 /// One event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Event {
+pub struct Event {
+    /// Its type; `None` is `message`.
+    pub kind: Option<String>,
     /// Its data; `None` where it had none, or only empty lines of it.
-    pub(super) data: Option<Bytes>,
+    pub data: Option<Bytes>,
     /// The id to come back with, if it set one.
-    pub(super) id: Option<String>,
+    pub id: Option<String>,
     /// How long to wait before coming back, if it said.
-    pub(super) retry: Option<Duration>,
+    pub retry: Option<Duration>,
 }
 
 /// Splits a stream into events.
 #[derive(Debug, Default)]
-pub(super) struct EventReader {
+pub struct EventReader {
     line: Vec<u8>,
+    kind: Option<String>,
     after_return: bool,
     data: Vec<u8>,
     has_data: bool,
@@ -27,8 +30,13 @@ pub(super) struct EventReader {
 }
 
 impl EventReader {
+    /// How many bytes of an unfinished event are held: for whoever wants to bound it.
+    pub fn held(&self) -> usize {
+        self.line.len() + self.data.len()
+    }
+
     /// Takes in the next bytes and gives the events they complete.
-    pub(super) fn feed(&mut self, bytes: &[u8]) -> Vec<Event> {
+    pub fn feed(&mut self, bytes: &[u8]) -> Vec<Event> {
         let mut events = Vec::new();
         let mut rest = bytes;
         while let Some(end) = memchr::memchr2(b'\n', b'\r', rest) {
@@ -68,6 +76,7 @@ impl EventReader {
                 self.has_data = true;
                 self.data.extend_from_slice(value);
             }
+            b"event" => self.kind = String::from_utf8(value.to_vec()).ok(),
             b"id" if !value.contains(&0) => self.id = String::from_utf8(value.to_vec()).ok(),
             b"retry" => {
                 let digits = std::str::from_utf8(value)
@@ -84,6 +93,7 @@ impl EventReader {
         self.has_data = false;
         let data = std::mem::take(&mut self.data);
         let event = Event {
+            kind: self.kind.take(),
             data: (!data.is_empty()).then(|| Bytes::from(data)),
             id: self.id.take(),
             retry: self.retry.take(),
@@ -108,11 +118,13 @@ mod tests {
         let text = b": open\n\nid: 1-0\nretry: 250\ndata: \n\nevent: message\r\nid: 1-1\r\ndata: {\"a\":\r\ndata: 1}\r\n\r\ndata:x\r\rdata: lost";
         let events = read(&[text]);
         let primed = Event {
+            kind: None,
             data: None,
             id: Some("1-0".to_owned()),
             retry: Some(Duration::from_millis(250)),
         };
         assert_eq!(events[0], primed);
+        assert_eq!(events[1].kind.as_deref(), Some("message"));
         assert_eq!(events[1].data.as_deref(), Some(&b"{\"a\":\n1}"[..]));
         assert_eq!(events[2].data.as_deref(), Some(&b"x"[..]));
         assert_eq!(events.len(), 3);
