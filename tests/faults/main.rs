@@ -27,6 +27,8 @@ mod fixture;
 mod http;
 #[path = "../it/hub.rs"]
 mod hub;
+#[path = "../it/killing.rs"]
+mod killing;
 #[path = "../it/processes.rs"]
 mod processes;
 #[path = "../it/sse.rs"]
@@ -40,8 +42,12 @@ mod invariant;
 mod load;
 mod table;
 
+mod deaf;
 mod descriptors;
+mod drain;
 mod garbage;
+mod guard_killed;
+mod hub_killed;
 mod kill;
 mod locked_database;
 mod long_lines;

@@ -147,6 +147,12 @@ impl Session {
         self.http.post(&self.path, &self.headers(), text).await
     }
 
+    /// Sends a message to a hub that may go away.
+    pub async fn try_post(&self, message: &Value) -> Option<Vec<Value>> {
+        let (headers, text) = (self.headers(), message.to_string());
+        Some(self.http.try_post(&self.path, &headers, &text).await?.messages())
+    }
+
     /// Sends a message and waits for the end of what comes back.
     pub async fn post(&self, message: &Value) -> Vec<Value> {
         self.post_text(&message.to_string()).await.messages()

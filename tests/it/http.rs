@@ -119,6 +119,24 @@ impl Http {
         }
     }
 
+    /// POSTs as [`Self::post`] does to somebody who may go away; `None` if there was no whole answer.
+    pub async fn try_post(&self, path: &str, headers: &[(&str, &str)], body: &str) -> Option<Reply> {
+        let headers = [&[ACCEPT_BOTH, JSON_BODY], headers].concat();
+        let mut request = Request::builder().method(Method::POST).uri(self.url(path));
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        let request = request.body(Full::from(body.to_owned())).unwrap();
+        let answer = tokio::time::timeout(PATIENCE, self.client.request(request));
+        let (head, body) = answer.await.ok()?.ok()?.into_parts();
+        let body = tokio::time::timeout(PATIENCE, body.collect()).await.ok()?.ok()?;
+        Some(Reply {
+            status: head.status,
+            headers: head.headers,
+            body: body.to_bytes(),
+        })
+    }
+
     pub async fn get(&self, path: &str) -> Reply {
         self.send(Method::GET, path, &[], "").await
     }

@@ -49,4 +49,5 @@ mod servers;
 mod smoke;
 mod speed;
 mod sse;
+mod stopping;
 mod tools;

@@ -33,6 +33,9 @@ pub(crate) struct Origin {
     pub(crate) pulse: Arc<Pulse>,
 }
 
+/// How long the answers of calls that are given up in a hurry may take to go out.
+const LAST_ANSWERS: Duration = Duration::from_millis(500);
+
 /// Answers the requests of a door.
 pub(crate) trait Answers: Send + Sync + 'static {
     /// Answers one request.
@@ -157,7 +160,10 @@ impl Service {
             }
             tokio::select! {
                 ended = connection.as_mut() => log(ended),
-                () = service.tasks.hurrying() => {}
+                () = async {
+                    service.tasks.hurrying().await;
+                    tokio::time::sleep(LAST_ANSWERS).await;
+                } => {}
             }
             drop(open);
         });
