@@ -42,6 +42,7 @@ mod invariant;
 mod load;
 mod table;
 
+mod attackers;
 mod deaf;
 mod descriptors;
 mod drain;
@@ -55,3 +56,4 @@ mod ports;
 mod recovery;
 mod repeat;
 mod silence;
+mod slow_readers;

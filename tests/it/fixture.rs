@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::{
@@ -137,6 +138,17 @@ impl Session {
         let ready = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
         assert_eq!(session.post(&ready).await.len(), 0);
         session
+    }
+
+    /// Its `Mcp-Session-Id`.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Ends it.
+    pub async fn end(&self) {
+        let reply = self.http.send(Method::DELETE, &self.path, &self.headers(), "").await;
+        assert_eq!(reply.status, StatusCode::NO_CONTENT, "{}", reply.text());
     }
 
     fn headers(&self) -> [(&str, &str); 2] {

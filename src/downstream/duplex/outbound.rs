@@ -10,7 +10,10 @@ use std::{
 use bytes::Bytes;
 use tokio::{sync::Notify, time::Instant};
 
-use crate::gateway::{Delivery, Outbox};
+use crate::{
+    downstream::streamable::{Notice, notice},
+    gateway::{Delivery, Outbox},
+};
 
 /// Messages that may wait.
 const MESSAGES: usize = 256;
@@ -155,11 +158,8 @@ impl Outbox for Outbound {
         if state.ended || state.gone {
             return Delivery::Closed;
         }
-        if !state.queue.is_empty()
-            && message.len() < 512
-            && memchr::memmem::find(&message, b"list_changed").is_some()
-            && state.queue.contains(&message)
-        {
+        let notice = notice(&message);
+        if notice.is_some() && state.queue.contains(&message) {
             return Delivery::Sent;
         }
         if state.is_full() {
@@ -169,6 +169,11 @@ impl Outbox for Outbound {
                 drop(state);
                 self.abandon();
                 return Delivery::Closed;
+            }
+            // That a list changed must not get lost. There are three lists, and each waits once.
+            if notice == Some(Notice::List) {
+                state.push(message);
+                return Delivery::Sent;
             }
             return Delivery::Full;
         }
@@ -201,6 +206,17 @@ mod tests {
             Delivery::Sent,
             "it had room in between"
         );
+    }
+
+    #[test]
+    fn a_full_queue_takes_a_change_of_a_list_once() {
+        let queue = Outbound::default();
+        let changed = Bytes::from_static(br#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#);
+        while queue.send(Bytes::from_static(b"x")) == Delivery::Sent {}
+        for _ in 0..10 {
+            assert_eq!(queue.send(changed.clone()), Delivery::Sent);
+        }
+        assert_eq!(queue.lock().queue.len(), MESSAGES + 1);
     }
 
     #[tokio::test(start_paused = true)]

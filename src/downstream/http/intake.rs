@@ -13,6 +13,11 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// sending do not see the answer.
 const POLITENESS: u64 = 4;
 
+/// From here on a body has room for the largest one.
+const LARGE: usize = 1 << 20;
+/// So much more, that the allocator gives the room back to the system at once.
+const SLACK: usize = 256 << 10;
+
 /// Why a body was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Untaken {
@@ -66,30 +71,36 @@ where
         return Err(Untaken::TooLarge(limit));
     }
     let mut first = Bytes::new();
-    let mut rest = BytesMut::new();
+    let mut whole = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else { return Err(Untaken::Broken) };
         let Ok(data) = frame.into_data() else { continue };
-        if first.len() + rest.len() + data.len() > limit {
+        if whole.len().max(first.len()) + data.len() > limit {
             return Err(Untaken::TooLarge(limit));
         }
         if first.is_empty() {
             first = data;
-        } else {
-            if rest.is_empty() {
-                // The announced length is believed only as far as it is plausible that it comes.
-                rest.reserve(usize::try_from(announced).unwrap_or(0).min(1 << 20));
-            }
-            rest.extend_from_slice(&data);
+            continue;
         }
+        if whole.is_empty() {
+            // The announced length is believed only as far as it is plausible that it comes.
+            whole.reserve(
+                usize::try_from(announced)
+                    .unwrap_or(0)
+                    .min(LARGE)
+                    .max(first.len() + data.len()),
+            );
+            whole.extend_from_slice(&first);
+        }
+        if whole.len() + data.len() > whole.capacity().max(LARGE) {
+            // Once for all that may come: room that is not used costs nothing, while growing step by step holds the body twice.
+            let mut large = BytesMut::with_capacity(limit + SLACK);
+            large.extend_from_slice(&whole);
+            whole = large;
+        }
+        whole.extend_from_slice(&data);
     }
-    if rest.is_empty() {
-        return Ok(first);
-    }
-    let mut whole = BytesMut::with_capacity(first.len() + rest.len());
-    whole.extend_from_slice(&first);
-    whole.unsplit(rest);
-    Ok(whole.freeze())
+    Ok(if whole.is_empty() { first } else { whole.freeze() })
 }
 
 #[cfg(test)]

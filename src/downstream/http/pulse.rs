@@ -191,7 +191,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Timed<T> {
     fn arrived(&mut self, bytes: &[u8]) {
         if self.fresh {
             self.fresh = false;
-            // HTTP/2 has frames at any time; its own pings find dead peers.
             self.http2 = bytes.starts_with(b"PRI ");
         }
         if self.pulse.busy.load(Ordering::Relaxed) == 0 {
@@ -201,15 +200,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Timed<T> {
 
     /// Whether a deadline has passed while nothing came.
     fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<Wait> {
-        if self.http2 || self.pulse.busy.load(Ordering::Relaxed) > 0 {
+        if self.pulse.busy.load(Ordering::Relaxed) > 0 {
             return Poll::Pending;
         }
         let begun = self.pulse.begun.load(Ordering::Relaxed);
-        let wait = if self.fresh || self.head == Some(begun) {
-            Wait::Head
+        // HTTP/2 has frames at any time, of which none but a request counts.
+        let in_head = if self.http2 {
+            begun == 0
         } else {
-            Wait::Idle
+            self.head == Some(begun)
         };
+        let wait = if self.fresh || in_head { Wait::Head } else { Wait::Idle };
         let length = match wait {
             Wait::Head => self.patience.head,
             Wait::Idle => self.patience.idle,
@@ -260,7 +261,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Timed<T> {
                 Poll::Ready(answer)
             }
             Poll::Pending => self.poll_late(cx).map(|wait| {
-                if wait == Wait::Head && !self.fresh {
+                if wait == Wait::Head && !self.fresh && !self.http2 {
                     let late = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
                     // As much as the socket takes at once: whoever sends half a head may never read.
                     drop(Pin::new(&mut self.io).poll_write(cx, late));
@@ -381,6 +382,36 @@ mod tests {
             near.shutdown().await.unwrap();
             assert_eq!(begun.elapsed().as_millis().next_multiple_of(1000), lingers, "{idle}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_only_claims_to_speak_http2_is_not_waited_for() {
+        let (mut near, mut far, pulse) = pair();
+        let begun = Instant::now();
+        far.write_all(b"PRI * HTTP/2").await.unwrap();
+        let mut seen = Vec::new();
+        near.read_to_end(&mut seen).await.unwrap();
+        assert_eq!(begun.elapsed().as_secs(), 10);
+        // One whose request was answered may stay for a while, whatever else it sends.
+        let (mut near, mut far, served) = pair();
+        far.write_all(b"PRI * HTTP/2.0").await.unwrap();
+        near.read_exact(&mut [0; 14]).await.unwrap();
+        drop(served.begin());
+        let begun = Instant::now();
+        let ping = async {
+            loop {
+                tokio::time::sleep(Duration::from_secs(5)).await;
+                far.write_all(b"ping").await.unwrap();
+            }
+        };
+        let read = near.read_to_end(&mut seen);
+        tokio::select! {
+            read = read => drop(read.unwrap()),
+            () = ping => {}
+        }
+        let idle = begun.elapsed().as_secs();
+        assert!((89..=181).contains(&idle), "{idle}");
+        drop(pulse);
     }
 
     #[tokio::test(start_paused = true)]

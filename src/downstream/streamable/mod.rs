@@ -19,4 +19,4 @@ pub(crate) use post::{post, refused_media};
 pub(crate) use session::SessionId;
 pub(crate) use sessions::Sessions;
 pub(crate) use stay::{delete, get};
-pub(crate) use stream::Bounds;
+pub(crate) use stream::{Bounds, Notice, notice};

@@ -19,6 +19,13 @@ use crate::{
 /// How long a reader may leave its stream full before it is disconnected.
 const FULL_FOR: Duration = Duration::from_secs(10);
 
+/// Bytes handed out at once, unless one message alone is larger: what a reader holds that does not read.
+const HANDFUL: usize = 16 << 10;
+/// Of the messages and bytes a stream may hold, the part kept free for notices that a list changed: what they say must not get lost.
+const RESERVE: usize = 32;
+/// Longest notice that something changed.
+const NOTICE: usize = 512;
+
 /// Most messages and bytes a stream holds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
@@ -31,6 +38,15 @@ impl Bounds {
         Self {
             messages: limits.replay_messages,
             bytes: limits.replay_bytes,
+        }
+    }
+
+    /// Without the reserve.
+    fn ordinary(self) -> Self {
+        let without = |most: usize| most.saturating_sub((most / RESERVE).max(1)).max(1);
+        Self {
+            messages: without(self.messages),
+            bytes: without(self.bytes),
         }
     }
 }
@@ -185,23 +201,49 @@ impl Outbox for EventStream {
         if state.ended.is_some() {
             return Delivery::Closed;
         }
-        if state.repeats(&message) {
+        let notice = notice(&message);
+        if notice.is_some() && state.waits(&message) {
             return Delivery::Sent;
         }
-        let unsent = state.unsent();
-        if unsent >= self.bounds.messages || (unsent > 0 && state.unsent_bytes + message.len() > self.bounds.bytes) {
+        if state.is_full(&message, self.bounds.ordinary()) {
             let since = *state.full_since.get_or_insert_with(Instant::now);
             if state.attached && since.elapsed() > FULL_FOR {
                 tracing::debug!("disconnected a reader that left its stream full");
                 state.attached = false;
                 state.wake();
             }
-            return Delivery::Full;
+            if notice != Some(Notice::List) || state.unsent() >= self.bounds.messages {
+                return Delivery::Full;
+            }
+        } else {
+            state.full_since = None;
         }
-        state.full_since = None;
         state.push(message, self.bounds);
         state.wake();
         Delivery::Sent
+    }
+}
+
+/// What a short message says that is as good said once as often.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Notice {
+    /// A list changed.
+    List,
+    /// A resource changed.
+    Resource,
+}
+
+/// What `message` says, if it only says that something changed.
+pub(crate) fn notice(message: &[u8]) -> Option<Notice> {
+    let says = |what: &str| memchr::memmem::find(message, what.as_bytes()).is_some();
+    if message.len() > NOTICE {
+        None
+    } else if says("/list_changed\"") {
+        Some(Notice::List)
+    } else if says("\"notifications/resources/updated\"") {
+        Some(Notice::Resource)
+    } else {
+        None
     }
 }
 
@@ -227,13 +269,18 @@ impl State {
         }
     }
 
-    /// Whether `message` only says once more that a list changed, while the same is still waiting to be sent.
-    fn repeats(&self, message: &Bytes) -> bool {
+    /// Whether the same message is still waiting to be sent.
+    fn waits(&self, message: &Bytes) -> bool {
+        self.kept
+            .iter()
+            .rev()
+            .take(self.unsent())
+            .any(|waiting| waiting == message)
+    }
+
+    fn is_full(&self, message: &Bytes, bounds: Bounds) -> bool {
         let unsent = self.unsent();
-        unsent > 0
-            && message.len() < 512
-            && memchr::memmem::find(message, b"list_changed").is_some()
-            && self.kept.iter().rev().take(unsent).any(|waiting| waiting == message)
+        unsent >= bounds.messages || (unsent > 0 && self.unsent_bytes + message.len() > bounds.bytes)
     }
 
     fn push(&mut self, message: Bytes, bounds: Bounds) {
@@ -257,8 +304,14 @@ impl State {
 
     fn hand_out(&mut self, bounds: Bounds) -> Vec<(Option<(u32, u64)>, Bytes)> {
         let from = usize::try_from(self.cursor - self.first).unwrap_or(usize::MAX);
+        let mut bytes = 0;
+        let handful = self.kept.iter().skip(from).take(64).take_while(|message| {
+            let first = bytes == 0;
+            bytes += message.len();
+            first || bytes <= HANDFUL
+        });
         let messages: Vec<_> = (self.cursor..)
-            .zip(self.kept.iter().skip(from).take(64))
+            .zip(handful)
             .map(|(sequence, message)| (self.number.map(|number| (number, sequence)), message.clone()))
             .collect();
         self.cursor += messages.len() as u64;
@@ -329,11 +382,40 @@ mod tests {
         assert_eq!(texts(next(&stream, reader)).len(), 1);
     }
 
+    #[test]
+    fn a_full_stream_has_room_for_a_change_of_a_list() {
+        let stream = EventStream::new(BOUNDS);
+        let changed = Bytes::from_static(br#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#);
+        while stream.send(Bytes::from_static(b"xxxxxxxx")) == Delivery::Sent {}
+        for _ in 0..10 {
+            assert_eq!(stream.send(changed.clone()), Delivery::Sent);
+        }
+        assert_eq!(stream.send(Bytes::from_static(b"x")), Delivery::Full);
+        let (reader, _) = stream.attach(None);
+        let seen = texts(next(&stream, reader));
+        assert!(seen.len() <= BOUNDS.messages, "{seen:?}");
+        assert_eq!(seen.iter().filter(|(_, text)| text.contains("list_changed")).count(), 1);
+    }
+
+    #[test]
+    fn a_reader_gets_a_handful_at_a_time() {
+        let stream = EventStream::new(Bounds {
+            messages: 256,
+            bytes: 1 << 20,
+        });
+        let (reader, _) = stream.attach(None);
+        for size in [40_000, 10_000, 5_000, 5_000] {
+            assert_eq!(stream.send(Bytes::from(vec![b'x'; size])), Delivery::Sent);
+        }
+        let handed: Vec<_> = (0..3).map(|_| texts(next(&stream, reader)).len()).collect();
+        assert_eq!(handed, [1, 2, 1]);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn who_leaves_the_stream_full_is_disconnected() {
         let stream = EventStream::new(BOUNDS);
         let (reader, _) = stream.attach(None);
-        for _ in 0..8 {
+        for _ in 0..7 {
             assert_eq!(stream.send(Bytes::from_static(b"x")), Delivery::Sent);
         }
         assert_eq!(stream.send(Bytes::from_static(b"x")), Delivery::Full);
