@@ -50,6 +50,7 @@ mod garbage;
 mod guard_killed;
 mod hub_killed;
 mod kill;
+mod limits;
 mod locked_database;
 mod long_lines;
 mod ports;

@@ -10,8 +10,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::sys::signal::Signal;
+
 use super::{
-    super::Exit,
+    super::{Exit, tree},
     group::{Group, Kind, clear},
     places::Controller,
     usage,
@@ -21,6 +23,8 @@ use crate::config::ServiceLimits;
 
 /// How often a tree is looked at, where that is needed.
 const LOOK: Duration = Duration::from_millis(500);
+/// How often one number is read that the kernel does not call us for.
+const GLANCE: Duration = Duration::from_secs(1);
 
 /// What a guard is told: limits, and the groups it is to make for them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -78,8 +82,10 @@ pub(in super::super) struct Cage {
     groups: Vec<Group>,
     held: BTreeSet<Controller>,
     refusals: Refusals,
-    /// `pids.events` of the group that holds them; becomes ready for `POLLPRI` when the kernel refuses one.
-    alarm: Option<File>,
+    /// `pids.events` of the group that holds them.
+    events: Option<File>,
+    /// Whether that becomes ready for `POLLPRI` when the kernel refuses one; in version 1 it does not.
+    alarms: bool,
     next_look: Option<Instant>,
 }
 
@@ -102,15 +108,22 @@ impl Cage {
             groups,
             held,
             refusals: Refusals::default(),
-            alarm: None,
+            events: None,
+            alarms: false,
             next_look: None,
         };
-        cage.alarm = cage.find(Controller::Pids, "pids.events").and_then(|group| {
-            let file = File::open(group.path.join("pids.events"));
-            file.ok()
-        });
+        if let Some(group) = cage.find(Controller::Pids, "pids.events") {
+            let alarms = group.kind == Kind::Unified;
+            cage.events = File::open(group.path.join("pids.events")).ok();
+            cage.alarms = alarms;
+        }
         cage.refused();
         cage.plan(Instant::now());
+        if cage.unheld().1.is_some() {
+            // A bomb makes thousands that want the processor as we do: be ahead of them where sessions count as one. Only root
+            // may ask for that.
+            drop(fs::write("/proc/self/autogroup", "-19"));
+        }
         (cage, trouble)
     }
 
@@ -119,7 +132,7 @@ impl Cage {
         self.remove();
         self.groups.clear();
         self.held.clear();
-        self.alarm = None;
+        self.events = None;
         self.plan(Instant::now());
     }
 
@@ -141,12 +154,12 @@ impl Cage {
 
     /// To be polled for `POLLPRI`; only while no look is due anyway, or a bomb would keep us awake.
     pub(in super::super) fn alarm(&self) -> Option<BorrowedFd<'_>> {
-        let alarm = self.alarm.as_ref().filter(|_| !self.refusals.are_growing());
-        alarm.map(AsFd::as_fd)
+        let quiet = self.alarms && !self.refusals.are_growing();
+        self.events.as_ref().filter(|_| quiet).map(AsFd::as_fd)
     }
 
-    /// Looks, if it is time or the alarm went off: is it over one of its limits? `tree` finds its processes.
-    pub(in super::super) fn look(&mut self, alarmed: bool, tree: impl FnOnce() -> BTreeSet<i32>) -> Option<Breach> {
+    /// Looks, if it is time or the alarm went off: is it over one of its limits? `find` finds its processes.
+    pub(in super::super) fn look(&mut self, alarmed: bool, find: impl FnOnce() -> BTreeSet<i32>) -> Option<Breach> {
         let now = Instant::now();
         if !alarmed && self.next_look.is_none_or(|next| now < next) {
             return None;
@@ -154,9 +167,8 @@ impl Cage {
         let was_growing = self.refusals.are_growing();
         self.note_refusals(now);
         if self.refusals.are_growing() != was_growing {
-            // Whoever does nothing but try to fork gets what the others leave.
             for group in &self.groups {
-                group.set_idle(!was_growing);
+                group.squeeze(!was_growing, &self.limits);
             }
         }
         self.plan(now);
@@ -170,12 +182,19 @@ impl Cage {
         if memory.is_none() && pids.is_none() {
             return None;
         }
-        let tree = tree();
-        let usage = usage::of(tree.iter().copied());
-        if memory.is_some_and(|most| usage.memory > most && usage::fair_memory(tree.iter().copied()) > most) {
+        let found = find();
+        let usage = usage::of(found.iter().copied());
+        if pids.is_some_and(|most| usage.tasks > most) {
+            // At once: a bomb leaves us little time.
+            for pid in found {
+                tree::send(pid, Signal::SIGSTOP);
+            }
+            return Some(Breach::Pids);
+        }
+        if memory.is_some_and(|most| usage.memory > most && usage::fair_memory(found.iter().copied()) > most) {
             return Some(Breach::Oom);
         }
-        pids.is_some_and(|most| usage.tasks > most).then_some(Breach::Pids)
+        None
     }
 
     /// Whether the server ended of a limit.
@@ -193,6 +212,10 @@ impl Cage {
 
     /// Lets the kernel kill the tree; `false` if it can't.
     pub(in super::super) fn kill(&self) -> bool {
+        // Dying takes processor time, too.
+        for group in &self.groups {
+            group.squeeze(false, &ServiceLimits::default());
+        }
         self.groups.iter().any(Group::kill)
     }
 
@@ -216,7 +239,12 @@ impl Cage {
         // Version 1 kills one process and leaves the rest, which nobody but us notices.
         let kills_one = self.held.contains(&Controller::Memory) && !self.kills_all();
         let needed = memory.is_some() || pids.is_some() || kills_one || self.refusals.are_growing();
-        self.next_look = needed.then(|| now + LOOK);
+        let glance = self.events.is_some() && !self.alarms;
+        self.next_look = match (needed, glance) {
+            (true, _) => Some(now + LOOK),
+            (false, true) => Some(now + GLANCE),
+            (false, false) => None,
+        };
     }
 
     fn kills_all(&self) -> bool {
@@ -241,6 +269,10 @@ impl Cage {
 
     fn note_refusals(&mut self, now: Instant) {
         let Some(count) = self.refused() else { return };
+        if !self.refusals.has_more(count) {
+            self.refusals.note(count, false, now);
+            return;
+        }
         let limit = self.limits.pids.unwrap_or(u64::MAX);
         let current = self
             .find(Controller::Pids, "pids.current")
@@ -254,10 +286,10 @@ impl Cage {
 
     /// How many processes and threads the kernel refused; reading it also sets the alarm again.
     fn refused(&mut self) -> Option<u64> {
-        let alarm = self.alarm.as_mut()?;
+        let events = self.events.as_mut()?;
         let mut text = String::new();
-        alarm.rewind().ok()?;
-        alarm.read_to_string(&mut text).ok()?;
+        events.rewind().ok()?;
+        events.read_to_string(&mut text).ok()?;
         Some(field(&text, "max"))
     }
 

@@ -17,6 +17,8 @@ use crate::config::ServiceLimits;
 const CLEAR_LIMIT: Duration = Duration::from_secs(2);
 /// The stretch of time over which processor time is handed out, in microseconds.
 const CPU_PERIOD: u64 = 100_000;
+/// What is left of it to a tree that does nothing but try to fork.
+const SQUEEZED: u64 = 5_000;
 
 /// Which hierarchy a group is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,10 +154,27 @@ impl Group {
         if self.has(file) { self.write(file, text) } else { Ok(()) }
     }
 
-    /// Whether its members run only when nobody else wants the processor; not every kernel can.
-    pub(super) fn set_idle(&self, idle: bool) {
+    /// Leaves its members a little processor time, or what they may have again. For a tree that stands at its limit of processes
+    /// and does nothing but try to fork. Never nothing: whoever is stopped within the kernel holds locks that others wait for.
+    pub(super) fn squeeze(&self, tight: bool, limits: &ServiceLimits) {
+        let usual = limits.cpus.map(quota);
+        let most = if tight {
+            Some(SQUEEZED.min(usual.unwrap_or(SQUEEZED)))
+        } else {
+            usual
+        };
         // Without it the group is merely as fair as any other.
-        drop(self.write("cpu.idle", if idle { "1" } else { "0" }));
+        drop(match self.kind {
+            Kind::Unified if self.has("cpu.max") => {
+                let most = most.map_or_else(|| "max".to_owned(), |most| most.to_string());
+                self.write("cpu.max", &format!("{most} {CPU_PERIOD}"))
+            }
+            Kind::Legacy(Controller::Cpu) => {
+                let most = most.map_or_else(|| "-1".to_owned(), |most| most.to_string());
+                self.write("cpu.cfs_quota_us", &most)
+            }
+            Kind::Unified | Kind::Legacy(Controller::Memory | Controller::Pids) => Ok(()),
+        });
     }
 
     /// Kills every member, those being born included; `false` if the kernel can't do that for this group.

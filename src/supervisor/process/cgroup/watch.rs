@@ -53,12 +53,17 @@ pub(super) struct Refusals {
 impl Refusals {
     /// Takes in the count at this moment, and whether the tree stands at its limit.
     pub(super) fn note(&mut self, count: u64, at_limit: bool, now: Instant) {
-        let more = count > self.count;
+        let more = self.has_more(count);
         self.count = count;
         if more {
             self.last = Some(now);
         }
         self.growing = self.growing.or(Some(now)).filter(|_| more && at_limit);
+    }
+
+    /// Whether there were more of them since the last look.
+    pub(super) fn has_more(&self, count: u64) -> bool {
+        count > self.count
     }
 
     /// Whether the last look saw more of them.
