@@ -142,6 +142,7 @@ impl Launcher {
                 if let Some(old) = self.take_over(&next) {
                     self.see_off(board, old);
                 }
+                next.serve();
                 self.gateway.lists_changed(&name);
                 tracing::info!(service = %name, "{name}: calls go to the new configuration's process");
             }

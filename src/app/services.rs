@@ -30,7 +30,7 @@ impl Launcher {
     pub(super) fn launch_all(&self, config: &Config, mut eras: BTreeMap<ServiceName, EraVerdict>) {
         for service in config.services.values() {
             let known = eras.remove(&service.name).unwrap_or_default();
-            drop(self.take_over(&self.launch(service.clone(), known)));
+            self.add(service, known);
         }
     }
 
@@ -72,13 +72,13 @@ impl Launcher {
         for service in new.services.values() {
             let name = &service.name;
             if changes.added.contains(name) {
-                drop(self.take_over(&self.launch(service.clone(), EraVerdict::default())));
+                self.add(service, EraVerdict::default());
                 self.gateway.lists_changed(name);
                 tracing::info!(service = %name, "added");
             } else if changes.changed.contains(name) {
                 match self.gateway.service(name) {
                     Some(running) => self.change(&running, service.clone()),
-                    None => drop(self.take_over(&self.launch(service.clone(), EraVerdict::default()))),
+                    None => self.add(service, EraVerdict::default()),
                 }
                 tracing::info!(service = %name, "changed");
             }
@@ -86,6 +86,13 @@ impl Launcher {
         if !changes.needs_restart.is_empty() {
             tracing::warn!(keys = ?changes.needs_restart, "these settings hold only after a restart of the hub");
         }
+    }
+
+    /// Launches a service that is not there yet.
+    fn add(&self, service: &config::Service, known: EraVerdict) {
+        let launched = self.launch(service.clone(), known);
+        drop(self.take_over(&launched));
+        launched.serve();
     }
 
     /// From now on calls go to `service`; the generation they went to before comes back. One that is to rest until it is called is

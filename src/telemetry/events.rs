@@ -99,6 +99,14 @@ pub struct ServiceChanged<'a> {
     pub reason: Option<&'a str>,
     /// Whether this is a start after the first one.
     pub restart: bool,
+    /// Whether calls go to its generation: another one says nothing of whether the service is ready.
+    pub serving: bool,
+}
+
+/// Whether a unit of the generation that calls go to is ready.
+pub fn note_ready(service: &ServiceName, unit: &str, ready: bool) {
+    let gauge = gauge!(names::SERVICE_READY, "service" => service.to_string(), "unit" => unit.to_owned());
+    gauge.set(f64::from(u8::from(ready)));
 }
 
 impl ServiceChanged<'_> {
@@ -110,10 +118,12 @@ impl ServiceChanged<'_> {
             state,
             reason,
             restart,
+            serving,
         } = self;
         counter!(names::SERVICE_CHANGES, "service" => service.to_string(), "state" => state).increment(1);
-        let ready = f64::from(u8::from(state == "ready"));
-        gauge!(names::SERVICE_READY, "service" => service.to_string(), "unit" => unit.to_owned()).set(ready);
+        if serving {
+            note_ready(service, unit, state == "ready");
+        }
         if restart {
             counter!(names::SERVICE_RESTARTS, "service" => service.to_string()).increment(1);
         }

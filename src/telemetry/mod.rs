@@ -13,6 +13,6 @@ mod redact;
 mod rotate;
 
 pub use child_log::ChildLog;
-pub use events::{CallMeter, CallOutcome, ServiceChanged, bad_line};
+pub use events::{CallMeter, CallOutcome, ServiceChanged, bad_line, note_ready};
 pub use logs::{TelemetryError, TelemetryGuard, start};
 pub use redact::Redactor;

@@ -1,7 +1,7 @@
 //! One generation of a service, as those see it who replace it: whether it is up, in trouble, or lost.
 
 use std::{
-    sync::{Arc, PoisonError},
+    sync::{Arc, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
@@ -12,7 +12,10 @@ use futures_util::{
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{Connection, Service, Variant, service::usable, slots::Slot};
-use crate::supervisor::{State, Status};
+use crate::{
+    supervisor::{State, Status},
+    telemetry::note_ready,
+};
 
 /// How often it is looked again where nothing tells of a change: units come and go when an era is found out.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -29,7 +32,8 @@ impl Service {
     /// Drains and stops every unit for good. The future resolves when nothing of them is left; it may be dropped.
     pub fn retire(&self) -> BoxFuture<'static, ()> {
         let _changing = self.lock();
-        self.note_retired();
+        self.retired.store(true, Ordering::Release);
+        self.set_serving(false);
         let mut leaving = self.leaving.lock().unwrap_or_else(PoisonError::into_inner);
         leaving.connections.extend(self.live());
         let slots = self.slots.swap(Arc::new(Vec::new()));
@@ -40,6 +44,24 @@ impl Service {
             join_all(gone).await;
         }
         .boxed()
+    }
+
+    /// Calls go to this generation from now on: its state is the service's.
+    pub fn serve(&self) {
+        self.set_serving(true);
+    }
+
+    pub(super) fn is_serving(&self) -> bool {
+        self.serving.load(Ordering::Acquire)
+    }
+
+    fn set_serving(&self, serving: bool) {
+        if self.serving.swap(serving, Ordering::AcqRel) == serving {
+            return;
+        }
+        for (variant, status) in self.units() {
+            note_ready(&self.name, &variant.label(), serving && status.state == State::Ready);
+        }
     }
 
     /// The units that were retired and are not gone yet.

@@ -77,8 +77,10 @@ pub struct Service {
     pub(super) changes: Mutex<()>,
     /// What was retired with the service.
     pub(super) leaving: Mutex<Leaving>,
+    /// Whether calls go to this generation.
+    pub(super) serving: AtomicBool,
     /// Set once another generation took over: nothing is started any more.
-    retired: AtomicBool,
+    pub(super) retired: AtomicBool,
     meter: CallMeter,
     pub(super) verdict: watch::Sender<EraVerdict>,
 }
@@ -112,6 +114,7 @@ impl Service {
             slots: ArcSwap::from_pointee(Vec::new()),
             changes: Mutex::new(()),
             leaving: Mutex::default(),
+            serving: AtomicBool::new(false),
             retired: AtomicBool::new(false),
             meter,
             verdict: watch::Sender::new(known),
@@ -173,11 +176,6 @@ impl Service {
         for variant in owned {
             self.remove(variant);
         }
-    }
-
-    /// From now on nothing is started any more.
-    pub(super) fn note_retired(&self) {
-        self.retired.store(true, Ordering::Release);
     }
 
     /// Every connection that is ready.

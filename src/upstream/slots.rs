@@ -100,6 +100,7 @@ impl Service {
                         state: state.as_str(),
                         reason: None,
                         restart: std::mem::replace(&mut restarts, now) < now,
+                        serving: service.is_serving(),
                     };
                     changed.emit();
                     service.events.state(&service.name, slot.variant, state);

@@ -9,8 +9,9 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::{
-    fixture::{SOON, Session, service, services, text_in},
+    fixture::{CountFile, SOON, Session, service, services, text_in},
     hub::{Builder, Hub},
+    killing::{number_in, send, wait_until_recorded, with_bare_daemon},
     processes,
     tools::turn,
 };
@@ -101,6 +102,48 @@ async fn orphans_are_buried_within_a_second_and_statuses_of_our_own_are_not_stol
     let after = all_buried(&hub).await;
     println!("3,000 orphans: {most} dead at once at most, the last buried {after:?} after the end");
     assert_eq!(text_in(&session.call("fix__echo", json!({"text": "x"})).await), "x");
+}
+
+/// PID 1 inherits strangers as well as what a lost guard left: it kills those it knows, and nobody else.
+#[tokio::test(flavor = "multi_thread")]
+async fn pid_1_tells_strays_from_strangers() {
+    let _turn = turn().await;
+    let Some(words) = namespaces() else { return };
+    let builder = Hub::builder();
+    let (bare, counted) = (builder.folder().join("bare"), CountFile::of(builder.folder()));
+    let switches = ["--setsid-daemon", "--count-file", counted.path()];
+    let yaml = services(&[service("fix", "", &switches), with_bare_daemon("bare", &bare, "")]);
+    let hub = builder.config(&yaml).under(words).start().await;
+    hub.wait_until_ready(SOON).await;
+    let left = "(setsid sh -c 'while :; do sleep 1; done' &)";
+    assert!(exec(&hub, left).status().unwrap().success());
+    // As the namespace numbers it.
+    let inner = number_in(&hub, &bare).await;
+    wait_until_recorded(&hub, inner).await;
+    let guards: Vec<u32> = processes::children_of(hub.pid());
+    let is_guard = |pid: &u32| processes::command_line(*pid).contains("__guard");
+    let (guards, strangers): (Vec<_>, Vec<_>) = guards.into_iter().partition(is_guard);
+    assert_eq!((guards.len(), strangers.len()), (2, 1));
+    let trees: Vec<u32> = guards.iter().flat_map(|guard| processes::below(*guard)).collect();
+    let daemon = trees
+        .iter()
+        .find(|pid| processes::innermost_number(**pid) == Some(inner));
+    assert!(daemon.is_some_and(|daemon| processes::alive(*daemon)), "{trees:?}");
+    for guard in guards {
+        send(guard, Signal::SIGKILL);
+    }
+    hub.wait_until(Duration::from_secs(2), "the end of both trees", async || {
+        let left: Vec<_> = trees.iter().filter(|pid| processes::alive(**pid)).collect();
+        if left.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{left:?}"))
+        }
+    })
+    .await;
+    hub.wait_until_ready(SOON).await;
+    all_buried(&hub).await;
+    assert!(processes::alive(strangers[0]), "a stranger was killed");
 }
 
 #[tokio::test(flavor = "multi_thread")]

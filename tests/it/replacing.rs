@@ -126,6 +126,33 @@ async fn a_new_process_that_never_gets_ready_does_not_take_over() {
     assert_eq!(hub.services().await.len(), 1);
 }
 
+/// The generation that serves dies for good while the new one does not get ready: there is nothing left to wait for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_generation_makes_room_at_once() {
+    let settings = "restart: { policy: never }";
+    let of = |switches: &[&str]| services(&[service("fix", settings, switches)]);
+    let hub = Hub::builder().config(&of(&[])).start().await;
+    hub.wait_until_ready(SOON).await;
+    let session = Session::open(&hub).await;
+    rewrite(&hub, &of(&["--hang-initialize"]));
+    wait_for_instances(&hub, "both generations", |seen| seen.len() == 2).await;
+    session.call("fix__exit", json!({"code": 0})).await;
+    wait_for_instances(&hub, "the new one alone", |seen| {
+        seen.len() == 1 && (seen[0].0.as_str(), seen[0].1.as_str()) == ("legacy", "handshaking")
+    })
+    .await;
+    rewrite(&hub, &of(&["--name", "good"]));
+    wait_for_instances(&hub, "a good one alone", |seen| seen.len() == 1 && seen[0].1 == "ready").await;
+    echo(&session).await;
+    // What the metrics say is about the one that serves, not about the last that went.
+    let metrics = hub.admin.get("/metrics").await.text();
+    let ready = metrics
+        .lines()
+        .find(|line| line.starts_with("mcpvisor_service_ready{"))
+        .unwrap();
+    assert!(ready.ends_with(" 1"), "{ready}");
+}
+
 /// A service that is down has nothing to lose: a new configuration takes over at once, and mends it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broken_service_is_mended_at_once() {

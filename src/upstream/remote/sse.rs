@@ -3,7 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures_util::{StreamExt as _, future::BoxFuture, future::FutureExt as _, stream::FuturesUnordered};
+use futures_util::{
+    StreamExt as _,
+    future::{BoxFuture, FutureExt as _},
+    stream::FuturesUnordered,
+};
 use http::{HeaderMap, Uri};
 use reqwest::Response;
 use tokio::time::timeout;
