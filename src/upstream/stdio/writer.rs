@@ -14,11 +14,12 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-/// Bounds of the queue: more than this unread, and the child is not reading.
+/// Bounds of the queue: more than this unread, and the child is not reading. Every waiting call also holds the request it was made
+/// from, so that the hub holds twice as much.
 const MAX_MESSAGES: usize = 1024;
-const MAX_BYTES: usize = 8 << 20;
+const MAX_BYTES: usize = 3 << 20;
 /// How long the pipe may stay full before the child counts as stalled. Callers are promised an answer within ten seconds.
-const STALL: Duration = Duration::from_millis(9_500);
+const STALL: Duration = Duration::from_secs(9);
 
 /// Why a line could not be taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +102,7 @@ impl Writer {
                     return Err(WriteError::Closed);
                 }
             }
-        } else if queue.lines.len() >= MAX_MESSAGES || queue.bytes + line.len() > MAX_BYTES.max(line.len()) {
+        } else if queue.lines.len() >= MAX_MESSAGES || queue.bytes >= MAX_BYTES {
             return Err(WriteError::Full);
         }
         queue.bytes += line.len();
