@@ -27,6 +27,19 @@ pub fn node() -> String {
     tool("node_modules/node/bin/node")
 }
 
+/// `npx`, and the `PATH` it needs: that of the system, or the one that `scripts/tools` installed where there was none.
+pub fn npx() -> (String, String) {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let own = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/.tools/npm/bin");
+    let path = format!("{path}:{}", own.display());
+    let found = path
+        .split(':')
+        .map(|folder| PathBuf::from(folder).join("npx"))
+        .find(|npx| npx.exists());
+    let found = found.expect("npx: run scripts/tools once");
+    (found.to_str().unwrap().to_owned(), path)
+}
+
 /// The Python that has the SDK and the Python servers.
 pub fn python() -> String {
     tool("venv/bin/python")
