@@ -62,3 +62,4 @@ mod silence;
 mod slow_readers;
 mod stampede;
 mod unread;
+mod wall_clock;

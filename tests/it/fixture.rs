@@ -51,6 +51,11 @@ impl CountFile {
         Self(folder.join("count"))
     }
 
+    /// Another handle to one.
+    pub fn at(path: &str) -> Self {
+        Self(path.into())
+    }
+
     pub fn path(&self) -> &str {
         self.0.to_str().unwrap()
     }
