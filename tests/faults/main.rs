@@ -49,6 +49,7 @@ mod drain;
 mod garbage;
 mod guard_killed;
 mod hub_killed;
+mod idle_streams;
 mod kill;
 mod leaving;
 mod limits;

@@ -105,7 +105,10 @@ fn the_document_has_every_figure() {
             *documented.entry(format!("{fault}: {figure}: {bound}")).or_default() += 1;
         }
     }
-    for (row, _) in worst() {
+    for (row, _) in worst()
+        .into_iter()
+        .filter(|(row, _)| !row.what.ends_with(", debug build"))
+    {
         let wanted = format!(
             "**{}** {}: {}: {}",
             row.fault,
@@ -118,7 +121,13 @@ fn the_document_has_every_figure() {
             "docs/RELIABILITY.md lacks `{wanted}`: run scripts/faults --record"
         );
     }
-    documented.retain(|line, _| line.starts_with("**F"));
+    // What only a release build measures is missing after a debug run, and the reverse.
+    let elsewhere = if cfg!(debug_assertions) {
+        ", release build: "
+    } else {
+        ", debug build: "
+    };
+    documented.retain(|line, _| line.starts_with("**F") && !line.contains(elsewhere));
     assert!(
         documented.is_empty(),
         "docs/RELIABILITY.md has what nobody measures: {documented:?}"

@@ -314,6 +314,11 @@ impl McpClient {
         *listening = Some(stream);
     }
 
+    /// Whether it has a session over HTTP, which outlives its connections.
+    pub fn has_session(&self) -> bool {
+        matches!(&self.link, Link::Http { session: Some(_), .. })
+    }
+
     /// Ends the session over HTTP.
     pub async fn delete_session(&mut self) -> StatusCode {
         let Link::Http {

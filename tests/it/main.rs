@@ -35,7 +35,6 @@ mod eras;
 mod fixture;
 mod http;
 mod hub;
-mod idle_streams;
 mod killing;
 mod left_behind;
 mod matrix;

@@ -173,14 +173,6 @@ async fn a_thousand_streams_hear_of_a_change() {
 }
 
 #[tokio::test]
-#[ignore = "ten thousand sockets: scripts/test --full"]
-async fn ten_thousand_streams_hear_of_a_change() {
-    let _turn = turn().await;
-    // 400 MB, not MiB.
-    streams_hear_of_a_change(10_000, 381.0).await;
-}
-
-#[tokio::test]
 #[ignore = "minutes on an otherwise idle machine: scripts/test --full"]
 async fn the_hub_keeps_its_bars() {
     let _turn = turn().await;
