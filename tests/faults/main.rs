@@ -63,4 +63,5 @@ mod silence;
 mod slow_readers;
 mod stampede;
 mod unread;
+mod virtual_machine;
 mod wall_clock;
