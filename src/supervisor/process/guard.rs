@@ -273,6 +273,8 @@ impl Guard {
         let begun = Instant::now();
         let mut pause = 1;
         let by_group = self.cage.kill();
+        // Before the first look: the server may be buried already, and what it left in its group not.
+        self.kill_group();
         while self.reap() {
             if begun.elapsed() > KILL_LIMIT {
                 let left = descendants().len();
@@ -282,17 +284,22 @@ impl Guard {
             if !by_group || begun.elapsed() > GROUP_KILL {
                 tree::freeze_and_kill(descendants);
             }
-            if !cfg!(target_os = "linux")
-                && let Some(server) = self.server
-            {
-                let _gone = killpg(server, Signal::SIGKILL);
-            }
+            self.kill_group();
             let mut ended = [PollFd::new(self.child_ended.as_fd(), PollFlags::POLLIN)];
             // Interrupted or not: the next round looks again.
             let _interrupted = poll(&mut ended, PollTimeout::from(pause));
             pause = (pause * 2).min(50_u8);
         }
         self.cage.remove();
+    }
+
+    /// Where a guard inherits no orphans and there is no list of processes, the process group is all it knows of the tree.
+    fn kill_group(&self) {
+        if !cfg!(target_os = "linux")
+            && let Some(server) = self.server
+        {
+            let _gone = killpg(server, Signal::SIGKILL);
+        }
     }
 
     /// Ends as the server did, for whoever looks at us.
@@ -354,7 +361,12 @@ fn die_with(guard: Pid) -> io::Result<()> {
 
 /// Closes what whoever started the hub left open in it: neither we nor the server should hold a stranger's pipe.
 fn close_leaked(control: RawFd) {
-    let Ok(entries) = std::fs::read_dir("/proc/self/fd") else {
+    let folder = if cfg!(target_os = "linux") {
+        "/proc/self/fd"
+    } else {
+        "/dev/fd"
+    };
+    let Ok(entries) = std::fs::read_dir(folder) else {
         return;
     };
     let open: Vec<RawFd> = entries

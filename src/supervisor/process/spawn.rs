@@ -263,10 +263,13 @@ struct Watch {
 
 impl Watch {
     async fn run(mut self) {
-        let (mut failed, mut exited) = (None, false);
+        let (mut failed, mut exited, mut server) = (None, false, None);
         while let Some(report) = self.next_report().await {
             match report {
-                Report::Spawned(pid) => self.tell(ProcessEvent::Spawned(pid)).await,
+                Report::Spawned(pid) => {
+                    server = Some(pid);
+                    self.tell(ProcessEvent::Spawned(pid)).await;
+                }
                 Report::Failed(errno) => failed = Some(errno),
                 Report::Breached(breach) => self.tell(ProcessEvent::Breached(breach)).await,
                 Report::Loose(errno) => {
@@ -300,6 +303,7 @@ impl Watch {
         }
         if !exited {
             self.tell(ProcessEvent::Exited(Exit::GuardLost)).await;
+            tree::kill_orphaned_group(server);
             self.sweep().await;
         }
         self.tell(ProcessEvent::Gone).await;
@@ -345,6 +349,9 @@ impl Watch {
     }
 }
 
+/// `OPEN_MAX` of macOS.
+const OPEN_MAX: u64 = 10_240;
+
 /// Raises the soft limit of open files to the hard one: a hub needs about six per child and one per
 /// client. Guards lower it again for their servers. Returns the limit.
 ///
@@ -352,6 +359,12 @@ impl Watch {
 /// When the system does not tell or change it.
 pub fn raise_file_limit() -> io::Result<u64> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
-    Ok(hard)
+    // macOS says "unlimited" and refuses it: there, `OPEN_MAX` is the most that one may ask for (setrlimit(2)).
+    let most = if cfg!(target_os = "macos") {
+        hard.min(OPEN_MAX)
+    } else {
+        hard
+    };
+    setrlimit(Resource::RLIMIT_NOFILE, most, hard)?;
+    Ok(most)
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use nix::{
-    sys::signal::{Signal, kill},
+    sys::signal::{Signal, kill, killpg},
     unistd::Pid,
 };
 
@@ -118,6 +118,17 @@ pub(super) fn freeze_and_kill(find: impl Fn() -> BTreeSet<i32>) -> BTreeSet<i32>
         send(*pid, Signal::SIGKILL);
     }
     known
+}
+
+/// The guard of `server` was killed. Where the kernel does not kill the server with its guard (everywhere but on Linux), its
+/// process group is killed: we are the one who knows its number, and it has not been buried yet.
+pub(super) fn kill_orphaned_group(server: Option<u32>) {
+    let group = server.and_then(|pid| i32::try_from(pid).ok());
+    if !cfg!(target_os = "linux")
+        && let Some(group) = group
+    {
+        let _gone = killpg(Pid::from_raw(group), Signal::SIGKILL);
+    }
 }
 
 /// Sends `signal`; a process that is gone by now is what we want.
