@@ -82,7 +82,7 @@ async fn p99(session: &Session, time: Duration) -> Duration {
 }
 
 /// A process of a service, and the guard above it.
-async fn process_of(hub: &Hub, name: &str) -> (u32, u32) {
+pub(crate) async fn process_of(hub: &Hub, name: &str) -> (u32, u32) {
     let pid = hub.service(name).await["instances"][0]["pid"].as_u64().unwrap();
     let pid = u32::try_from(pid).unwrap();
     let guards = children_of(hub.pid()).into_iter();
