@@ -27,6 +27,8 @@ pub struct Figure {
     pub what: String,
     /// What was measured, in words.
     pub name: String,
+    /// Whether it holds after every fault.
+    pub always: bool,
     pub side: Side,
     pub bound: Amount,
     pub measured: Amount,
@@ -37,12 +39,22 @@ pub struct Figure {
 pub struct Figures {
     fault: &'static str,
     what: &'static str,
+    always: bool,
 }
 
 impl Figures {
     /// `fault` is its number in `docs/RELIABILITY.md`, such as `F1`.
     pub fn of(fault: &'static str, what: &'static str) -> Self {
-        Self { fault, what }
+        Self {
+            fault,
+            what,
+            always: false,
+        }
+    }
+
+    /// The same fault, for what holds after every fault.
+    pub fn after(&self) -> Self {
+        Self { always: true, ..*self }
     }
 
     /// Fails the test unless `measured` is at most `bound`.
@@ -74,6 +86,7 @@ impl Figures {
             fault: self.fault.to_owned(),
             what: self.what.to_owned(),
             name: figure.to_owned(),
+            always: self.always,
             side,
             bound,
             measured,

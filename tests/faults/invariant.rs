@@ -35,6 +35,7 @@ impl Invariant {
 
     /// Waits, each with its bound, until the hub is as it was; records the figures.
     pub async fn holds(&self, hub: &mut Hub, figures: &Figures) {
+        let figures = figures.after();
         let pid = hub.pid();
         let begun = Instant::now();
         let left = hub_until(ZOMBIE, || zombies_of(pid), |left| *left == 0).await;
