@@ -43,6 +43,7 @@ mod load;
 mod table;
 
 mod attackers;
+mod bystanders;
 mod deaf;
 mod descriptors;
 mod drain;

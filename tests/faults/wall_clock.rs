@@ -125,6 +125,19 @@ fn log_spans(hub: &Hub) -> Duration {
     Duration::from_secs(span)
 }
 
+/// Half to the whole of 0.5 s, 1 s, 2 s and 4 s; then the crash loop.
+fn check_waits(figures: &Figures, starts: &[Instant]) {
+    assert_eq!(starts.len(), 5, "starts before the crash loop");
+    for (gap, most) in starts
+        .windows(2)
+        .zip([500, 1000, 2000, 4000].map(Duration::from_millis))
+    {
+        let waited = gap[1].duration_since(gap[0]);
+        assert!(waited >= most / 2, "{waited:?} of {most:?}");
+        figures.at_most("a wait before a restart, late by", waited.saturating_sub(most), SLACK);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn f20_no_timer_minds_a_clock_that_is_set() {
     let _turn = turn().await;
@@ -196,17 +209,7 @@ async fn f20_no_timer_minds_a_clock_that_is_set() {
     .await;
     let probe = probes.lock().unwrap()[0].duration_since(ready);
     figures.at_most("the first probe, early or late by", probe.abs_diff(PROBE), LOOK + SLACK);
-    // Half to the whole of 0.5 s, 1 s, 2 s and 4 s; then the crash loop.
-    let starts = starts.lock().unwrap().clone();
-    assert_eq!(starts.len(), 5, "starts before the crash loop");
-    for (gap, most) in starts
-        .windows(2)
-        .zip([500, 1000, 2000, 4000].map(Duration::from_millis))
-    {
-        let waited = gap[1].duration_since(gap[0]);
-        assert!(waited >= most / 2, "{waited:?} of {most:?}");
-        figures.at_most("a wait before a restart, late by", waited.saturating_sub(most), SLACK);
-    }
+    check_waits(&figures, &starts.lock().unwrap());
     assert_eq!(hub.service("broken").await["state"], "crash_loop");
     // The hub did see the clock go.
     let span = log_spans(hub);
