@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// In flight when a child is killed.
-const CROWD: usize = 1000;
+pub(crate) const CROWD: usize = 1000;
 /// How often the other service is called in a round.
 const PACE: Duration = Duration::from_millis(5);
 
@@ -30,15 +30,15 @@ fn rounds() -> (usize, Duration) {
     if optimised() {
         (5, Duration::from_secs(6))
     } else {
-        (2, Duration::from_secs(16))
+        (3, Duration::from_secs(12))
     }
 }
 
 /// Many calls on one WebSocket: the callers are on the same two cores and should cost little.
-struct Crowd(WebSocketStream<MaybeTlsStream<TcpStream>>);
+pub(crate) struct Crowd(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Crowd {
-    async fn connect(hub: &Hub) -> Self {
+    pub(crate) async fn connect(hub: &Hub) -> Self {
         let url = hub.mcp.url("/ws").replacen("http", "ws", 1);
         let (socket, _) = Box::pin(tokio_tungstenite::connect_async(url)).await.unwrap();
         let mut crowd = Self(socket);
@@ -62,7 +62,7 @@ impl Crowd {
     }
 
     /// All of them call; nobody is answered for `ms`.
-    async fn call(&mut self, tool: &str, ms: u64) {
+    pub(crate) async fn call(&mut self, tool: &str, ms: u64) {
         for n in 0..CROWD {
             self.0
                 .feed(Message::text(call(n, tool, json!({"ms": ms})).to_string()))
@@ -72,16 +72,16 @@ impl Crowd {
         self.0.flush().await.unwrap();
     }
 
-    /// Every answer; how many of them are errors.
-    async fn answers(&mut self) -> usize {
-        let (mut seen, mut errors) = (vec![false; CROWD], 0);
+    /// Every answer, with the moment it came.
+    pub(crate) async fn answers(&mut self) -> Vec<(Value, Instant)> {
+        let (mut seen, mut answers) = (vec![false; CROWD], Vec::new());
         for _ in 0..CROWD {
             let answer = self.next().await;
             let id = usize::try_from(answer["id"].as_u64().expect("an answer")).unwrap();
             assert!(!std::mem::replace(&mut seen[id], true), "two answers: {answer}");
-            errors += usize::from(answer["error"]["code"] == -31001);
+            answers.push((answer, Instant::now()));
         }
-        errors
+        answers
     }
 }
 
@@ -133,7 +133,9 @@ async fn f01_other_services_hardly_notice_a_killed_child() {
                     tokio::time::sleep(round / 2).await;
                     kill_child(&hub, &name).await;
                 }
-                crowd.answers().await
+                let answers = crowd.answers().await;
+                let errors = answers.iter().filter(|(answer, _)| answer["error"]["code"] == -31001);
+                errors.count()
             };
             let (waited, errors) = tokio::join!(steady(&other, round), middle);
             assert_eq!(errors, if kill { CROWD } else { 0 });

@@ -2,33 +2,18 @@
 
 use std::time::{Duration, Instant};
 
-use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::{
+    bystanders::{CROWD, Crowd},
     figures::Figures,
-    fixture::{CountFile, SOON, Session, answer_in, call, service, services, text_in},
+    fixture::{CountFile, SOON, Session, service, services, text_in},
     hub::Hub,
     invariant::Invariant,
     load::p99,
     repeat::kill_child,
     tools::turn,
 };
-
-/// In flight when the child is killed.
-const CROWD: usize = 1000;
-
-/// A crowd of calls that will not be answered for `ms`; each with the moment its answer came.
-async fn crowd(session: &Session, ms: u64) -> Vec<(Value, Instant)> {
-    let calls = (0..CROWD).map(async |n| {
-        let messages = session.post(&call(n, "fix__sleep", json!({"ms": ms}))).await;
-        let came = Instant::now();
-        let answer = answer_in(&messages);
-        assert_eq!(answer["id"], n, "{answer}");
-        (answer, came)
-    });
-    join_all(calls).await
-}
 
 async fn start() -> (Hub, CountFile) {
     let builder = Hub::builder();
@@ -43,13 +28,12 @@ async fn start() -> (Hub, CountFile) {
 }
 
 /// Kills the child when all of the crowd are with it; what they got, and how long after the kill.
-async fn kill_under(hub: &Hub, counted: &CountFile, session: &Session) -> Vec<(Value, Duration)> {
+async fn kill_under(hub: &Hub, counted: &CountFile, crowd: &mut Crowd) -> Vec<(Value, Duration)> {
     let before = counted.count("call sleep");
-    let killing = async {
-        counted.wait_for(hub, "call sleep", before + CROWD).await;
-        kill_child(hub, "fix").await
-    };
-    let (answers, killed) = tokio::join!(crowd(session, 600_000), killing);
+    crowd.call("fix__sleep", 600_000).await;
+    counted.wait_for(hub, "call sleep", before + CROWD).await;
+    let killed = kill_child(hub, "fix").await;
+    let answers = crowd.answers().await;
     answers
         .into_iter()
         .map(|(answer, came)| (answer, came.duration_since(killed)))
@@ -61,16 +45,18 @@ async fn f01_a_killed_child_answers_a_thousand_calls() {
     let _turn = turn().await;
     let figures = Figures::of("F1", "kill -9 of a child with 1,000 calls in flight");
     let (mut hub, counted) = start().await;
-    let session = Session::open(&hub).await;
     // The same load without the fault.
-    for (answer, _) in crowd(&session, 300).await {
+    let mut crowd = Crowd::connect(&hub).await;
+    crowd.call("fix__sleep", 300).await;
+    for (answer, _) in crowd.answers().await {
         assert_eq!(text_in(&answer), "awake");
     }
-    drop(session);
+    drop(crowd);
     let before = Invariant::of(&mut hub).await;
 
-    let session = Session::open(&hub).await;
-    let answers = kill_under(&hub, &counted, &session).await;
+    let mut crowd = Crowd::connect(&hub).await;
+    let answers = kill_under(&hub, &counted, &mut crowd).await;
+    drop(crowd);
     let killed = Instant::now();
     figures.exactly("answers, one for each call", answers.len(), CROWD);
     for (answer, _) in &answers {
@@ -94,6 +80,7 @@ async fn f01_a_killed_child_answers_a_thousand_calls() {
         killed.elapsed() + slowest,
         Duration::from_secs(2),
     );
+    let session = Session::open(&hub).await;
     assert_eq!(
         text_in(&session.call("fix__echo", json!({"text": "again"})).await),
         "again"

@@ -153,6 +153,7 @@ async fn f01_a_call_taken_back_is_not_repeated() {
     session.post(&cancel).await;
     let came = tokio::time::timeout(SOON, calling).await.expect("an end").unwrap();
     assert!(came.is_empty(), "a call taken back has no answer: {came:?}");
+    counted.wait_for(&hub, "start", 2).await;
     hub.wait_until_ready(SOON).await;
     assert_eq!(text_in(&session.call("fix__echo", json!({"text": "up"})).await), "up");
     figures.exactly("times it was sent", counted.count("call sleep"), 1_usize);

@@ -129,6 +129,7 @@ async fn f04_three_unanswered_calls_degrade_and_five_more_restart() {
     at_once(&session, "fix__sleep", 1).await;
     hub.wait_for("fix", "degraded", Duration::from_secs(1)).await;
     figures.exactly("unanswered calls until degraded", counted.count("call sleep"), 3_usize);
+    counted.wait_for(&hub, "got notifications/cancelled", 3).await;
     figures.exactly(
         "cancellations sent",
         counted.count("got notifications/cancelled"),
