@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use nix::sys::signal::Signal;
 
 use crate::{
-    fixture::{SOON, hub_with},
+    fixture::{SOON, hub_with, service, services},
     hub::Hub,
     killing::{kill_with_guards, send},
     limits::process_of,
@@ -57,6 +57,31 @@ async fn f03_groups_of_a_killed_guard_are_removed() {
         groups.iter().all(|group| !group.exists()),
         "the guard removes them at the end"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f03_other_limits_are_another_process() {
+    let _turn = turn().await;
+    let hub = hub_with("limits: { pids: 100 }", &[]).await;
+    let (pid, guard) = process_of(&hub, "fix").await;
+    assert!(command_line(guard).contains(" max-pids=100 "));
+    let yaml = services(&[service("fix", "limits: { pids: 200 }", &[])]);
+    std::fs::write(hub.folder().join("mcpvisor.yaml"), yaml).unwrap();
+    hub.signal(Signal::SIGHUP);
+    hub.wait_until(SOON, "another process", async || {
+        let item = hub.service("fix").await;
+        let another = item["instances"][0]["pid"]
+            .as_u64()
+            .is_some_and(|now| now != u64::from(pid));
+        if another && item["state"] == "ready" && !alive(pid) {
+            Ok(())
+        } else {
+            Err(item.to_string())
+        }
+    })
+    .await;
+    let (_, guard) = process_of(&hub, "fix").await;
+    assert!(command_line(guard).contains(" max-pids=200 "));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use nix::errno::Errno;
@@ -17,6 +18,8 @@ use crate::config::ServiceLimits;
 
 /// How many processes and threads a server may have if nothing is configured, where a group can hold it to that.
 const DEFAULT_PIDS: u64 = 2048;
+/// How long a group may be empty before whoever it was made for has entered it.
+const NEWBORN: Duration = Duration::from_mins(1);
 /// The group that the hub moves itself to, to make place beside it.
 const OWN_GROUP: &str = "hub";
 
@@ -61,8 +64,16 @@ impl Cgroups {
                 found.legacy.push((*controller, folder.clone()));
             }
         }
+        for folder in found.folders() {
+            tidy(folder);
+        }
         let any = found.unified.is_some() || !found.legacy.is_empty();
         any.then_some(found)
+    }
+
+    fn folders(&self) -> impl Iterator<Item = &Path> {
+        let unified = self.unified.iter().map(|(folder, _)| folder.as_path());
+        unified.chain(self.legacy.iter().map(|(_, folder)| folder.as_path()))
     }
 
     /// What a group made in `folder` can hold its members to; `None` if none can be made.
@@ -125,10 +136,9 @@ impl Cgroups {
     /// most. Returns how many processes there were.
     pub fn sweep(&self, hub_id: &str) -> usize {
         let begin = format!("mcpvisor-{hub_id}.");
-        let unified = self.unified.iter().map(|(folder, _)| folder);
-        let folders = unified.chain(self.legacy.iter().map(|(_, folder)| folder));
         let mut left = Vec::new();
-        for entry in folders
+        for entry in self
+            .folders()
             .filter_map(|folder| fs::read_dir(folder).ok())
             .flatten()
             .flatten()
@@ -182,6 +192,26 @@ impl Cgroups {
     /// Whether nothing here can do what `limits.cpus` asks for.
     pub fn leaves_cpus(this: Option<&Self>, limits: &ServiceLimits) -> bool {
         limits.cpus.is_some() && !this.is_some_and(|this| this.holds(Controller::Cpu))
+    }
+}
+
+/// Removes the groups in which nobody is any more, of hubs that were killed together with all their guards and their data
+/// folder. A group that was just made is left alone: a server may be about to enter it.
+fn tidy(folder: &Path) {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    for entry in entries {
+        let is_ours = entry
+            .file_name()
+            .to_str()
+            .is_some_and(|name| name.starts_with("mcpvisor-"));
+        let made = entry.metadata().and_then(|about| about.modified()).ok();
+        let is_old = made
+            .and_then(|made| made.elapsed().ok())
+            .is_some_and(|age| age > NEWBORN);
+        if is_ours && is_old {
+            // Refused while anybody is in it.
+            let _busy = fs::remove_dir(entry.path());
+        }
     }
 }
 
