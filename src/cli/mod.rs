@@ -12,6 +12,7 @@ mod exit;
 mod health;
 mod import;
 mod manual;
+mod memory;
 mod output;
 mod run;
 mod schema;

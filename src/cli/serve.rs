@@ -4,7 +4,7 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use tokio::runtime;
 
-use super::{exit::Exit, output};
+use super::{exit::Exit, memory, output};
 use crate::{
     app,
     config::{Config, Flags, Loaded},
@@ -38,6 +38,7 @@ pub(super) fn run(flags: &Flags) -> ExitCode {
         .enable_all()
         .worker_threads(threads())
         .thread_name("hub")
+        .on_thread_park(memory::give_back)
         .build()
     {
         Ok(runtime) => runtime,
