@@ -164,11 +164,11 @@ impl Cage {
         if !alarmed && self.next_look.is_none_or(|next| now < next) {
             return None;
         }
-        let was_growing = self.refusals.are_growing();
+        let was_squeezed = self.refusals.are_a_bomb();
         self.note_refusals(now);
-        if self.refusals.are_growing() != was_growing {
+        if self.refusals.are_a_bomb() != was_squeezed {
             for group in &self.groups {
-                group.squeeze(!was_growing, &self.limits);
+                group.squeeze(!was_squeezed, &self.limits);
             }
         }
         self.plan(now);
@@ -269,7 +269,7 @@ impl Cage {
 
     fn note_refusals(&mut self, now: Instant) {
         let Some(count) = self.refused() else { return };
-        if !self.refusals.has_more(count) {
+        if !self.refusals.has_more(count) && !self.refusals.are_growing() {
             self.refusals.note(count, false, now);
             return;
         }

@@ -17,8 +17,10 @@ use crate::config::ServiceLimits;
 const CLEAR_LIMIT: Duration = Duration::from_secs(2);
 /// The stretch of time over which processor time is handed out, in microseconds.
 const CPU_PERIOD: u64 = 100_000;
-/// What is left of it to a tree that does nothing but try to fork.
+/// What is left to a tree that does nothing but try to fork, in microseconds per [`SQUEEZED_PERIOD`].
 const SQUEEZED: u64 = 5_000;
+/// Long, because each new stretch wakes the whole tree at once.
+const SQUEEZED_PERIOD: u64 = 1_000_000;
 
 /// Which hierarchy a group is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,9 +159,9 @@ impl Group {
     /// Leaves its members a little processor time, or what they may have again. For a tree that stands at its limit of processes
     /// and does nothing but try to fork. Never nothing: whoever is stopped within the kernel holds locks that others wait for.
     pub(super) fn squeeze(&self, tight: bool, limits: &ServiceLimits) {
-        let usual = limits.cpus.map(quota);
-        let most = if tight {
-            Some(SQUEEZED.min(usual.unwrap_or(SQUEEZED)))
+        let usual = (limits.cpus.map(quota), CPU_PERIOD);
+        let (most, period) = if tight {
+            (Some(SQUEEZED), SQUEEZED_PERIOD)
         } else {
             usual
         };
@@ -167,11 +169,12 @@ impl Group {
         drop(match self.kind {
             Kind::Unified if self.has("cpu.max") => {
                 let most = most.map_or_else(|| "max".to_owned(), |most| most.to_string());
-                self.write("cpu.max", &format!("{most} {CPU_PERIOD}"))
+                self.write("cpu.max", &format!("{most} {period}"))
             }
             Kind::Legacy(Controller::Cpu) => {
                 let most = most.map_or_else(|| "-1".to_owned(), |most| most.to_string());
-                self.write("cpu.cfs_quota_us", &most)
+                let period = self.write("cpu.cfs_period_us", &period.to_string());
+                period.and_then(|()| self.write("cpu.cfs_quota_us", &most))
             }
             Kind::Unified | Kind::Legacy(Controller::Memory | Controller::Pids) => Ok(()),
         });

@@ -7,6 +7,8 @@ use std::{
 
 /// How long a tree may stand at its limit of processes and try for more.
 const STUCK: Duration = Duration::from_secs(5);
+/// So many refusals from one look to the next are no accident.
+const BOMB: u64 = 100;
 /// For how long after a refusal a failure is put down to it.
 const BLAMED: Duration = Duration::from_secs(5);
 
@@ -45,6 +47,9 @@ impl fmt::Display for Breach {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Refusals {
     count: u64,
+    /// Whether it was refused so many between two looks that it does little else. It is squeezed for that, so that there need
+    /// not be more of them at every look.
+    bomb: bool,
     /// Since when every look saw more of them, at the limit.
     growing: Option<Instant>,
     last: Option<Instant>,
@@ -53,12 +58,14 @@ pub(super) struct Refusals {
 impl Refusals {
     /// Takes in the count at this moment, and whether the tree stands at its limit.
     pub(super) fn note(&mut self, count: u64, at_limit: bool, now: Instant) {
-        let more = self.has_more(count);
+        let (more, fresh) = (self.has_more(count), count.saturating_sub(self.count));
         self.count = count;
         if more {
             self.last = Some(now);
         }
-        self.growing = self.growing.or(Some(now)).filter(|_| more && at_limit);
+        let goes_on = at_limit && (more || self.bomb);
+        self.growing = self.growing.or(Some(now)).filter(|_| goes_on);
+        self.bomb = goes_on && (self.bomb || fresh >= BOMB);
     }
 
     /// Whether there were more of them since the last look.
@@ -66,9 +73,14 @@ impl Refusals {
         count > self.count
     }
 
-    /// Whether the last look saw more of them.
+    /// Whether it goes on.
     pub(super) fn are_growing(&self) -> bool {
         self.growing.is_some()
+    }
+
+    /// Whether the tree is to be left little processor time.
+    pub(super) fn are_a_bomb(&self) -> bool {
+        self.bomb
     }
 
     /// Whether the tree does nothing else any more.
@@ -109,6 +121,21 @@ mod tests {
         assert!(!refusals.are_hopeless(at(10_000)));
         refusals.note(7, false, at(10_500));
         assert!(!refusals.are_growing() && !refusals.are_hopeless(at(11_000)));
+    }
+
+    #[test]
+    fn a_bomb_that_is_starved_stays_one_until_it_shrinks() {
+        let (mut refusals, begun) = (Refusals::default(), Instant::now());
+        let at = |ms| begun + Duration::from_millis(ms);
+        refusals.note(5000, true, at(0));
+        assert!(refusals.are_a_bomb());
+        refusals.note(5000, true, at(2500));
+        assert!(refusals.are_a_bomb() && !refusals.are_hopeless(at(4999)));
+        assert!(refusals.are_hopeless(at(5000)));
+        refusals.note(5000, false, at(5001));
+        assert!(!refusals.are_a_bomb() && !refusals.are_growing() && !refusals.are_hopeless(at(9000)));
+        refusals.note(5010, true, at(9500));
+        assert!(!refusals.are_a_bomb() && refusals.are_growing());
     }
 
     #[test]
