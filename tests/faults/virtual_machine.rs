@@ -3,6 +3,15 @@
 
 use std::{collections::BTreeMap, process::Stdio, time::Duration};
 
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    time::{Instant, timeout_at},
+};
+
 use crate::{
     figures::Figures,
     tools::{binary, fixture, turn},
@@ -38,30 +47,59 @@ impl Findings {
     }
 }
 
+/// How long the emulator may take until our `/init` speaks; some ten times what it needs.
+const BOOT: Duration = Duration::from_mins(1);
+
+/// Boots the machine. An emulator that hangs before the kernel has started anything of ours says nothing about a hub: it is
+/// given another try, loudly.
 async fn boot() -> Findings {
+    for attempt in 1..=3 {
+        if let Some(found) = try_boot().await {
+            return found;
+        }
+        println!("attempt {attempt}: the emulator started nothing within {BOOT:?}");
+    }
+    panic!("the virtual machine does not start")
+}
+
+async fn try_boot() -> Option<Findings> {
     let here = format!("{}/tests/vm", env!("CARGO_MANIFEST_DIR"));
-    let booted = tokio::process::Command::new(format!("{here}/boot"))
+    let mut machine = tokio::process::Command::new(format!("{here}/boot"))
         .args([format!("{here}/faults"), binary(), fixture("fixture-child")])
         .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .process_group(0)
         .kill_on_drop(true)
-        .output();
-    let output = tokio::time::timeout(LIMIT, booted)
-        .await
-        .expect("the machine ends")
+        .spawn()
         .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(
-        text.contains("RESULT"),
-        "{text}\n{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let mut console = BufReader::new(machine.stdout.take().unwrap());
+    let (mut text, mut bytes) = (String::new(), Vec::new());
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        bytes.clear();
+        let patience = if text.contains("RESULT") {
+            deadline
+        } else {
+            deadline - LIMIT + BOOT
+        };
+        match timeout_at(patience, console.read_until(b'\n', &mut bytes)).await {
+            Ok(Ok(0)) => break,
+            Ok(read) => text += &String::from_utf8_lossy(&bytes[..read.unwrap()]),
+            Err(_late) => {
+                let group = Pid::from_raw(-i32::try_from(machine.id().unwrap()).unwrap());
+                kill(group, Signal::SIGTERM).unwrap();
+                machine.wait().await.unwrap();
+                assert!(!text.contains("RESULT"), "the machine did not end:\n{text}");
+                return None;
+            }
+        }
+    }
+    machine.wait().await.unwrap();
     let results = text
         .lines()
         .filter_map(|line| line.trim().split_once("RESULT ")?.1.split_once(' '));
-    let found = results
-        .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
-        .collect();
-    Findings(found, text)
+    let found = results.map(|(name, value)| (name.to_owned(), value.trim().to_owned()));
+    Some(Findings(found.collect(), text.clone()))
 }
 
 #[tokio::test(flavor = "multi_thread")]
