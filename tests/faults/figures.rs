@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::amount::Amount;
+use crate::{amount::Amount, tools::optimised};
 
 /// Which side of the bound is good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,7 +78,7 @@ impl Figures {
             "{figure}: {measured} and {bound} have two units"
         );
         let good = match side {
-            Side::AtMost => measured <= bound,
+            Side::AtMost => measured.value() <= bound.value() * slack(bound),
             Side::AtLeast => measured >= bound,
             Side::Exactly => (measured.value() - bound.value()).abs() < 1e-9,
         };
@@ -98,6 +98,15 @@ impl Figures {
             "{} ({}): {figure}: {measured}, not {side:?} {bound}",
             self.fault, self.what
         );
+    }
+}
+
+/// The bounds are promised for a release build (`scripts/faults`). In a debug build hub, fixtures and callers are several times slower
+/// and share the same cores: what is measured in time or memory may be twice as much there. What is counted never.
+fn slack(bound: Amount) -> f64 {
+    match bound {
+        Amount::Time(_) | Amount::Bytes(_) | Amount::Ratio(_) | Amount::Percent(_) if !optimised() => 2.0,
+        Amount::Time(_) | Amount::Bytes(_) | Amount::Ratio(_) | Amount::Percent(_) | Amount::Count(_) => 1.0,
     }
 }
 
