@@ -104,6 +104,7 @@ async fn write(storage: &Storage, record: &Record, stop: &CancellationToken) -> 
         }
         tracing::warn!("what a service offers waits to be stored: another program has locked the database");
         tokio::select! {
+            // SQLite tells nobody when a lock is given back.
             () = tokio::time::sleep(PAUSE) => {}
             () = stop.cancelled() => {}
         }

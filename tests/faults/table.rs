@@ -57,32 +57,19 @@ fn promise(side: Side, bound: Amount) -> String {
 
 /// One row for each figure, grouped by fault; what holds after every fault has a table of its own.
 fn render() -> String {
-    let rows = worst();
-    let (always, own): (Vec<_>, Vec<_>) = rows.iter().partition(|(row, _)| row.always);
-    let mut text = "| fault | figure | bound | measured (worst) | of |\n| --- | --- | --- | --- | --- |\n".to_owned();
-    for (row, runs) in own {
-        let bound = promise(row.side, row.bound);
-        writeln!(
-            text,
-            "| {} | {} | {bound} | {} | {runs} |",
-            title(row),
-            row.name,
-            row.measured
-        )
-        .unwrap();
-    }
-    text += "\nAfter every fault, once it is over:\n\n";
-    text += "| fault | what holds | bound | measured (worst) | of |\n| --- | --- | --- | --- | --- |\n";
-    for (row, runs) in always {
-        let bound = promise(row.side, row.bound);
-        writeln!(
-            text,
-            "| {} | {} | {bound} | {} | {runs} |",
-            title(row),
-            row.name,
-            row.measured
-        )
-        .unwrap();
+    let (always, own): (Vec<_>, Vec<_>) = worst().into_iter().partition(|(row, _)| row.always);
+    format!(
+        "{}\nAfter every fault, once it is over:\n\n{}",
+        table("figure", &own),
+        table("what holds", &always)
+    )
+}
+
+fn table(figure: &str, rows: &[(Figure, usize)]) -> String {
+    let mut text = format!("| fault | {figure} | bound | measured (worst) | of |\n| --- | --- | --- | --- | --- |\n");
+    for (row, runs) in rows {
+        let (title, bound) = (title(row), promise(row.side, row.bound));
+        writeln!(text, "| {title} | {} | {bound} | {} | {runs} |", row.name, row.measured).unwrap();
     }
     text
 }

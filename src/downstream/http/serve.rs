@@ -162,6 +162,7 @@ impl Service {
                 ended = connection.as_mut() => log(ended),
                 () = async {
                     service.tasks.hurrying().await;
+                    // An answer that was given has yet to be written; how long a client takes to read it is not ours to know.
                     tokio::time::sleep(LAST_ANSWERS).await;
                 } => {}
             }
